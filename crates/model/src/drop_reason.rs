@@ -1,0 +1,87 @@
+//! Why something received was not counted. Every reason has a counter and a sentence.
+
+use serde::Serialize;
+
+macro_rules! drop_reasons {
+    ($($variant:ident $name:literal $sentence:literal;)*) => {
+        /// Why a frame, datagram or record was not counted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum DropReason {
+            $(#[doc = $sentence] $variant,)*
+        }
+
+        impl DropReason {
+            /// All reasons, in the order of every report.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Name in counters and JSON.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The sentence of the manual.
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$variant => $sentence,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    NotIp "not_ip" "The frame carries no IP: ARP, LLDP, STP, another protocol, or an empty body.";
+    UnknownLinkType "unknown_link_type" "The capture has a link type that is not dissected.";
+    LinkHeaderCut "link_header_cut" "The frame ends inside its link-layer headers.";
+    TooManyTags "too_many_tags" "More VLAN tags or MPLS labels than the limit; nothing below them was read.";
+    IpHeaderCut "ip_header_cut" "The frame ends inside the addresses of its IP header.";
+    IpVersion "ip_version" "The IP header's version is neither 4 nor 6.";
+    IpHeaderLength "ip_header_length" "The IPv4 header length is below 20 bytes.";
+    Whitelisted "whitelisted" "A whitelist rule excludes this traffic from counting.";
+    DirectionOff "direction_off" "Counting is switched off for this direction.";
+}
+
+/// One counter for each reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DropCounters([u64; DropReason::ALL.len()]);
+
+impl Default for DropCounters {
+    fn default() -> Self {
+        Self([0; DropReason::ALL.len()])
+    }
+}
+
+impl DropCounters {
+    /// Adds one.
+    pub fn count(&mut self, reason: DropReason) {
+        self.add(reason, 1);
+    }
+
+    /// Adds `n`.
+    pub fn add(&mut self, reason: DropReason, n: u64) {
+        if let Some(counter) = self.0.get_mut(reason as usize) {
+            *counter = counter.saturating_add(n);
+        }
+    }
+
+    /// How often.
+    pub fn get(&self, reason: DropReason) -> u64 {
+        self.0.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// Sum over all reasons.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Adds the counters of another part.
+    pub fn merge(&mut self, other: &Self) {
+        for reason in DropReason::ALL {
+            self.add(*reason, other.get(*reason));
+        }
+    }
+
+    /// Reasons that happened, with their counts.
+    pub fn nonzero(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.iter().map(|r| (*r, self.get(*r))).filter(|(_, n)| *n > 0)
+    }
+}
