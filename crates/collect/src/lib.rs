@@ -1,1 +1,15 @@
-//! placeholder doc
+//! Frames and datagrams to flow records: what to count, how long it is, why something is not.
+//!
+//! Everything here runs on the worker that received the bytes; nothing locks, logs or allocates
+//! per record, and time comes in as an argument.
+
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod frame;
+
+pub use frame::{FrameCollector, FrameNote, drop_reason};

@@ -1,0 +1,445 @@
+//! What one worker counts: the whole fate of a record on the packet path. Shards share nothing; the
+//! detector adds them up. Nothing here locks, allocates after start-up or logs.
+
+use std::sync::Arc;
+
+use tidewall_model::{
+    Count, Direction, DropCounters, DropReason, FlowRecord, Fragment, TcpFlags, TrafficCounters,
+    protocol,
+};
+
+use crate::arena::{Addition, HostArena, HostIndex, HostKey, IN, OUT, Place, Share, Side, add_to};
+use crate::flows::{FlowSet, Inserted};
+use crate::lpm::PrefixTable;
+use crate::policy::{Capacity, Counting, Policy};
+use crate::recent::Recent;
+use crate::whitelist::Rules;
+use crate::zones::{FlowTuple, Zones};
+
+/// Records that are looked up together, so that their cache misses overlap.
+const CHUNK: usize = 32;
+
+/// Which half of a record a shard counts. A record between two of our hosts is counted for both;
+/// when records are dealt by host, the two halves may belong to different shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// Both sides, and the totals.
+    Both,
+    /// The destination's side, and the totals.
+    Destination,
+    /// The source's side only.
+    Source,
+}
+
+/// Counters of a zone in one window.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ZoneEntry {
+    /// Number of the zone.
+    pub zone: u32,
+    /// Counters by side, without flows.
+    pub sides: [TrafficCounters; 2],
+    /// Largest sampling rate by side.
+    pub weight: [u32; 2],
+}
+
+/// What one shard counted in one window: additive, and handed over whole.
+#[derive(Clone, Debug)]
+pub struct WindowSummary {
+    /// Hosts that were seen.
+    pub hosts: HostArena,
+    /// Zones that were seen, in order of first sight.
+    pub zones: Vec<ZoneEntry>,
+    /// All traffic by direction (in the order of [`Direction::ALL`]), without flows.
+    pub totals: [TrafficCounters; 4],
+    /// Flows of the hosts: entry number × 2 + side, and tag.
+    pub flows: FlowSet,
+    /// The hosts that the detector asked for, in its order.
+    pub watched: Vec<Reading>,
+}
+
+/// Counters of one host since the window began.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// Which host.
+    pub key: HostKey,
+    /// Counters by side.
+    pub sides: [TrafficCounters; 2],
+    /// Largest sampling rate by side.
+    pub weight: [u32; 2],
+}
+
+impl Reading {
+    /// Nothing was counted.
+    pub fn zero(key: HostKey) -> Self {
+        Self { key, sides: Default::default(), weight: [0; 2] }
+    }
+
+    /// Adds another shard's reading of the same host. Flows are not additive: the larger number is
+    /// a lower bound of the union.
+    pub fn merge(&mut self, other: &Self) {
+        for side in [IN, OUT] {
+            let flows = self.sides[side].flows.max(other.sides[side].flows);
+            self.sides[side] += &other.sides[side];
+            self.sides[side].flows = flows;
+            self.weight[side] = self.weight[side].max(other.weight[side]);
+        }
+    }
+}
+
+/// What one shard says at the end of a slice.
+#[derive(Clone, Debug, Default)]
+pub struct SliceSummary {
+    /// Hosts that became worth watching in this slice.
+    pub hot: Vec<HostKey>,
+    /// Hosts that the detector asked for, in its order.
+    pub watched: Vec<Reading>,
+}
+
+/// Counters that never reset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardStats {
+    /// Records given to the shard.
+    pub received: u64,
+    /// Records that were counted.
+    pub ingested: u64,
+    /// Records counted for their network, but not for a host: the host table was full.
+    pub hosts_refused: u64,
+    /// Records that were not counted, by reason.
+    pub drops: DropCounters,
+}
+
+/// One worker's counters.
+#[derive(Debug)]
+pub struct Shard {
+    zones: Arc<Zones>,
+    rules: Arc<Rules>,
+    remotes: Option<PrefixTable>,
+    counting: Counting,
+    index: HostIndex,
+    /// Position + 1 in the window's zone entries.
+    zone_index: Vec<u32>,
+    window: WindowSummary,
+    hot: Vec<HostKey>,
+    recent: Recent,
+    stats: ShardStats,
+}
+
+/// One side of a record: whose counter, and where it is.
+#[derive(Clone, Copy, Debug)]
+struct Hit {
+    key: HostKey,
+    place: Place,
+    tag: u32,
+}
+
+/// A record after classification.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    direction: Direction,
+    hits: [Option<Hit>; 2],
+    addition: Addition,
+}
+
+impl Shard {
+    /// An empty shard for a policy.
+    pub fn new(policy: &Policy, zones: &Arc<Zones>, rules: &Arc<Rules>) -> Self {
+        let remotes: Vec<_> = policy.whitelist.remotes.iter().map(|p| (*p, 1)).collect();
+        Self {
+            zones: Arc::clone(zones),
+            rules: Arc::clone(rules),
+            remotes: (!remotes.is_empty()).then(|| PrefixTable::new(&remotes)),
+            counting: policy.counting,
+            index: HostIndex::new(zones.dense(), policy.capacity.hosts),
+            zone_index: vec![0; zones.all().len()],
+            window: WindowSummary::new(&policy.capacity, zones.all().len()),
+            hot: Vec::with_capacity(1024),
+            recent: Recent::new(policy.capacity.recent),
+            stats: ShardStats::default(),
+        }
+    }
+
+    /// Counts records. Their times matter to nobody here: windows are closed from outside.
+    pub fn ingest(&mut self, records: &[FlowRecord]) {
+        for chunk in records.chunks(CHUNK) {
+            self.ingest_chunk(chunk, Half::Both);
+        }
+    }
+
+    /// Counts half of one record.
+    pub fn ingest_half(&mut self, record: &FlowRecord, half: Half) {
+        self.ingest_chunk(std::slice::from_ref(record), half);
+    }
+
+    fn ingest_chunk(&mut self, chunk: &[FlowRecord], half: Half) {
+        let mut plans: [Option<Plan>; CHUNK] = [None; CHUNK];
+        let mut warm = 0u64;
+        for (record, plan) in chunk.iter().zip(&mut plans) {
+            *plan = self.plan(record, half);
+            // Reading the index for all records first lets the misses overlap; see `warm` below.
+            for hit in plan.iter().flat_map(|p| p.hits.iter().flatten()) {
+                warm ^= u64::from(self.index.peek(hit.place));
+            }
+        }
+        for plan in plans[..chunk.len()].iter().flatten() {
+            for hit in plan.hits.iter().flatten() {
+                if let Some(at) = self.index.find(&self.window.hosts, hit.place, hit.key) {
+                    warm ^= at as u64;
+                }
+                warm ^= self.window.flows.touch(hit.tag);
+            }
+        }
+        std::hint::black_box(warm);
+        for (record, plan) in chunk.iter().zip(&plans) {
+            if let Some(plan) = plan {
+                self.apply(record, plan, half);
+            }
+        }
+    }
+
+    /// Classifies a record; counts it as dropped when it is not to be counted.
+    #[inline]
+    fn plan(&mut self, record: &FlowRecord, half: Half) -> Option<Plan> {
+        let first = half != Half::Source;
+        self.stats.received += u64::from(first);
+        let src = self.zones.lookup(record.family, record.src);
+        let dst = self.zones.lookup(record.family, record.dst);
+        let direction = match (src, dst) {
+            (None, Some(_)) => Direction::Incoming,
+            (Some(_), None) => Direction::Outgoing,
+            (Some(_), Some(_)) => Direction::Internal,
+            (None, None) => Direction::Other,
+        };
+        if let Some(reason) = self.refusal(record, direction) {
+            if first {
+                self.stats.drops.count(reason);
+            }
+            return None;
+        }
+        let counts_hosts = direction != Direction::Internal || self.counting.internal;
+        let hit = |zone: Option<u32>, side: Side, wanted: bool| {
+            let zone = zone.filter(|_| wanted && counts_hosts)?;
+            let (local, remote) = if side == IN {
+                ((record.dst, record.dst_port), (record.src, record.src_port))
+            } else {
+                ((record.src, record.src_port), (record.dst, record.dst_port))
+            };
+            let key = HostKey { zone, bits: local.0 };
+            let tag = self.zones.flow_tag(&FlowTuple {
+                local: local.0,
+                remote: remote.0,
+                local_port: local.1,
+                remote_port: remote.1,
+                protocol: record.protocol,
+                side,
+            });
+            Some(Hit { key, place: self.zones.place(key), tag })
+        };
+        let hits = [hit(dst, IN, half != Half::Source), hit(src, OUT, half != Half::Destination)];
+        Some(Plan { direction, hits, addition: self.addition(record) })
+    }
+
+    /// Why a record is not to be counted, if so.
+    #[inline]
+    fn refusal(&self, record: &FlowRecord, direction: Direction) -> Option<DropReason> {
+        let remote = match direction {
+            Direction::Incoming if !self.counting.incoming => {
+                return Some(DropReason::DirectionOff);
+            }
+            Direction::Outgoing if !self.counting.outgoing => {
+                return Some(DropReason::DirectionOff);
+            }
+            Direction::Incoming => record.src,
+            Direction::Outgoing => record.dst,
+            Direction::Internal => 0,
+            Direction::Other => return None,
+        };
+        let listed = |table: &PrefixTable| {
+            direction != Direction::Internal && table.lookup_bits(record.family, remote).is_some()
+        };
+        let excluded = self.remotes.as_ref().is_some_and(listed) || self.rules.matches(record);
+        excluded.then_some(DropReason::Whitelisted)
+    }
+
+    #[inline]
+    fn addition(&self, record: &FlowRecord) -> Addition {
+        let share = match record.protocol {
+            protocol::TCP => Share::Tcp,
+            protocol::UDP => Share::Udp,
+            _ if record.is_icmp() => Share::Icmp,
+            _ => Share::Other,
+        };
+        let flags = record.tcp_flags;
+        Addition {
+            count: Count { packets: record.scaled_packets(), bytes: record.scaled_bytes() },
+            weight: record.sampling.get(),
+            share,
+            syn: share == Share::Tcp
+                && flags.has(TcpFlags::SYN)
+                && (self.counting.syn_with_ack || !flags.has(TcpFlags::ACK)),
+            fragment: record.fragment.is_fragment(),
+            dropped: record.forwarding == tidewall_model::Forwarding::Dropped,
+        }
+    }
+
+    #[inline]
+    fn apply(&mut self, record: &FlowRecord, plan: &Plan, half: Half) {
+        let add = &plan.addition;
+        if half != Half::Source {
+            self.stats.ingested += 1;
+            add_to(&mut self.window.totals[plan.direction as usize], add);
+        }
+        if plan.hits.iter().all(Option::is_none) {
+            return;
+        }
+        self.recent.push(record);
+        for (side, hit) in plan.hits.iter().enumerate() {
+            let Some(hit) = hit else { continue };
+            self.count_zone(hit.key.zone, side, add);
+            let zones = &self.zones;
+            let hosts = &mut self.window.hosts;
+            let found =
+                self.index.find_or_add(hosts, hit.place, hit.key, |other| zones.place(other));
+            let Some(at) = found else {
+                self.stats.hosts_refused += 1;
+                continue;
+            };
+            let changed = hosts.add(at, side, add);
+            if zones.is_hot(hit.key.zone, side, changed.packets, changed.bytes, add.weight)
+                && hosts.heat(at)
+            {
+                self.hot.push(hit.key);
+            }
+            // A later fragment has no ports: it is part of a flow that was or will be seen.
+            if self.counting.flows && record.fragment != Fragment::Later {
+                self.count_flow(at, side, hit.tag);
+            }
+        }
+    }
+
+    #[inline]
+    fn count_flow(&mut self, at: usize, side: Side, tag: u32) {
+        match self.window.flows.insert((at * 2 + side) as u32, tag) {
+            Inserted::No => {}
+            Inserted::New(weight) => self.window.hosts.add_flows(at, side, weight),
+            Inserted::Thinned => self.window.recount_flows(),
+        }
+    }
+
+    #[inline]
+    fn count_zone(&mut self, zone: u32, side: Side, add: &Addition) {
+        let position = &mut self.zone_index[zone as usize];
+        if *position == 0 {
+            self.window.zones.push(ZoneEntry { zone, ..ZoneEntry::default() });
+            *position = self.window.zones.len() as u32;
+        }
+        let entry = &mut self.window.zones[*position as usize - 1];
+        entry.weight[side] = entry.weight[side].max(add.weight);
+        add_to(&mut entry.sides[side], add);
+    }
+
+    /// What became hot in this slice, and how the watched hosts stand.
+    pub fn close_slice(&mut self, watched: &[HostKey], out: &mut SliceSummary) {
+        out.hot.clear();
+        out.hot.append(&mut self.hot);
+        out.watched.clear();
+        out.watched.extend(watched.iter().map(|key| self.read(*key)));
+    }
+
+    /// Counters of a host since the window began.
+    pub fn read(&self, key: HostKey) -> Reading {
+        let hosts = &self.window.hosts;
+        match self.index.find(hosts, self.zones.place(key), key) {
+            None => Reading::zero(key),
+            Some(at) => self.window.reading(at),
+        }
+    }
+
+    /// The flows of the window.
+    pub const fn flows(&self) -> &FlowSet {
+        &self.window.flows
+    }
+
+    /// Thins the flows of the window, as if all shards had shared one set.
+    pub fn thin_flows(&mut self, level: u32) {
+        if level > self.window.flows.level() {
+            self.window.flows.thin_to(level);
+            self.window.recount_flows();
+        }
+    }
+
+    /// Zones that were seen since the window began.
+    pub fn zone_entries(&self) -> &[ZoneEntry] {
+        &self.window.zones
+    }
+
+    /// Closes the window: hands its counters over and begins a new one in `spare`, a summary that
+    /// the detector is done with.
+    pub fn close_window(&mut self, watched: &[HostKey], mut spare: WindowSummary) -> WindowSummary {
+        for entry in &self.window.zones {
+            self.zone_index[entry.zone as usize] = 0;
+        }
+        self.window.watched.clear();
+        for key in watched {
+            let reading = self.read(*key);
+            self.window.watched.push(reading);
+        }
+        self.index.clear();
+        spare.clear();
+        std::mem::replace(&mut self.window, spare)
+    }
+
+    /// Was nothing counted since the window began?
+    pub fn is_idle(&self) -> bool {
+        self.window.zones.is_empty() && self.window.totals.iter().all(|t| t.total.packets == 0)
+    }
+
+    /// Counters that never reset.
+    pub const fn stats(&self) -> &ShardStats {
+        &self.stats
+    }
+
+    /// The newest records.
+    pub const fn recent(&self) -> &Recent {
+        &self.recent
+    }
+}
+
+impl WindowSummary {
+    /// An empty summary with room for the capacity's hosts.
+    pub fn new(capacity: &Capacity, zones: usize) -> Self {
+        Self {
+            hosts: HostArena::with_capacity(capacity.hosts),
+            zones: Vec::with_capacity(zones),
+            totals: Default::default(),
+            flows: FlowSet::new(capacity.flows),
+            watched: Vec::new(),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.hosts.clear();
+        self.zones.clear();
+        self.totals = Default::default();
+        self.flows.clear();
+        self.watched.clear();
+    }
+
+    /// Counters of an entry.
+    pub fn reading(&self, at: usize) -> Reading {
+        let entry = &self.hosts.entries()[at];
+        Reading {
+            key: entry.key(),
+            sides: [self.hosts.counters(entry, IN), self.hosts.counters(entry, OUT)],
+            weight: [entry.weight(IN), entry.weight(OUT)],
+        }
+    }
+
+    #[cold]
+    fn recount_flows(&mut self) {
+        self.hosts.reset_flows();
+        let weight = self.flows.weight();
+        for (entry, _) in self.flows.iter() {
+            self.hosts.add_flows(entry as usize / 2, entry as usize % 2, weight);
+        }
+    }
+}

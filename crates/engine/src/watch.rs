@@ -1,0 +1,241 @@
+//! One subject under watch: the tracks of its limits, and its attack if there is one.
+
+use std::time::Duration;
+
+use tidewall_model::{Attack, Metric, Timestamp, TrafficCounters, Unit};
+
+use crate::WATCH_PART;
+use crate::arena::Side;
+use crate::evidence::{Amount, Excess, RuleSettings, Track};
+use crate::policy::Limits;
+
+/// What was counted for one side of a subject in a slice or window.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// All classes.
+    pub counters: TrafficCounters,
+    /// Largest sampling rate.
+    pub weight: u32,
+}
+
+impl Tally {
+    /// The part of it that a metric limits.
+    pub fn amount(&self, metric: Metric) -> Amount {
+        let count = self.counters.get(metric.class);
+        match metric.unit {
+            Unit::Packets => Amount::packets(count.packets, self.weight),
+            Unit::Bits => Amount::bits(count.bytes.saturating_mul(8), self.weight),
+            // Flows are counted, not scaled: of sampled traffic each one is one sample.
+            Unit::Flows => {
+                Amount { count: self.counters.flows, per_sample: u64::from(self.weight > 1) }
+            }
+        }
+    }
+}
+
+/// A limit that was found exceeded.
+#[derive(Clone, Copy, Debug)]
+pub struct Finding {
+    /// What is limited.
+    pub metric: Metric,
+    /// Its limit per second.
+    pub limit: f64,
+    /// By how much it is exceeded.
+    pub excess: Excess,
+}
+
+/// An attack that goes on.
+#[derive(Clone, Debug)]
+pub struct Active {
+    /// As it is told.
+    pub attack: Attack,
+    /// End of the last window in which a rate was above its release limit.
+    pub last_above: Timestamp,
+    /// Time of the last event about it.
+    pub last_event: Timestamp,
+}
+
+impl Active {
+    /// Adds what a slice brought.
+    pub fn add(&mut self, counters: &TrafficCounters) {
+        let attack = &mut self.attack;
+        attack.packets = attack.packets.saturating_add(counters.total.packets);
+        attack.bytes = attack.bytes.saturating_add(counters.total.bytes);
+    }
+
+    /// Raises the peaks to a window's rates, where they are higher.
+    pub fn end_window(&mut self, counters: &TrafficCounters, window: Duration) {
+        let rates = per_second(counters, window);
+        let attack = &mut self.attack;
+        attack.peak_pps = attack.peak_pps.max(rates.total.packets);
+        attack.peak_bps = attack.peak_bps.max(rates.total.bytes.saturating_mul(8));
+        attack.peak_flows = attack.peak_flows.max(rates.flows);
+    }
+}
+
+/// One side of a subject.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    tracks: Vec<(Metric, Track)>,
+    /// The attack on this side.
+    pub active: Option<Active>,
+    /// Windows since a rate came near its limit.
+    pub calm_windows: u32,
+}
+
+impl Watch {
+    /// The end of a slice.
+    pub fn push_slice(
+        &mut self,
+        index: u64,
+        tally: &Tally,
+        limits: &Limits,
+        slice: Duration,
+        rule: &RuleSettings,
+    ) {
+        for (metric, limit) in limits.iter() {
+            let amount = tally.amount(metric);
+            if let Some(track) = self.track(metric, is_near(amount, limit, slice)) {
+                track.push_slice(index, amount, rule);
+            }
+        }
+    }
+
+    /// The end of a window.
+    pub fn push_window(&mut self, index: u64, tally: &Tally, limits: &Limits, window: Duration) {
+        let mut calm = true;
+        for (metric, limit) in limits.iter() {
+            let amount = tally.amount(metric);
+            let near = is_near(amount, limit, window);
+            calm &= !near;
+            if let Some(track) = self.track(metric, near) {
+                track.push_window(index, amount);
+            }
+        }
+        self.calm_windows = if calm { self.calm_windows + 1 } else { 0 };
+    }
+
+    /// The track of a metric; made when the metric comes near its limit.
+    fn track(&mut self, metric: Metric, near: bool) -> Option<&mut Track> {
+        match self.tracks.binary_search_by_key(&metric, |(m, _)| *m) {
+            Ok(at) => Some(&mut self.tracks[at].1),
+            Err(at) if near => {
+                self.tracks.insert(at, (metric, Track::default()));
+                Some(&mut self.tracks[at].1)
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// The limit that is exceeded most, if any is; of equals, the first.
+    pub fn finding(&self, limits: &Limits, rule: &RuleSettings) -> Option<Finding> {
+        let mut worst: Option<Finding> = None;
+        for (metric, track) in &self.tracks {
+            let Some(limit) = limits.get(*metric) else { continue };
+            let Some(excess) = track.verdict(limit, rule) else { continue };
+            let times = |f: &Finding| f.excess.value / f.limit;
+            let found = Finding { metric: *metric, limit, excess };
+            if worst.as_ref().is_none_or(|w| times(&found) > times(w)) {
+                worst = Some(found);
+            }
+        }
+        worst
+    }
+
+    /// Is every rate below this part of its limit?
+    pub fn is_released(&self, limits: &Limits, release: f64, rule: &RuleSettings) -> bool {
+        self.tracks.iter().all(|(metric, track)| {
+            limits.get(*metric).is_none_or(|limit| track.below(limit * release, rule))
+        })
+    }
+}
+
+/// Is an amount at least the watched part of its limit?
+fn is_near(amount: Amount, limit: f64, time: Duration) -> bool {
+    amount.count as f64 >= limit * time.as_secs_f64() * WATCH_PART
+}
+
+/// Slices whose counters a state remembers, to tell an attack's rates when it begins.
+const SLICES_KEPT: usize = 10;
+
+/// A host or total under watch.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// By side.
+    pub sides: [Watch; 2],
+    /// Counters of the running window at the end of the last slice, by side.
+    pub seen: [Tally; 2],
+    /// The last slices, newest last; kept only while a rate is near its limit.
+    slices: Vec<[TrafficCounters; 2]>,
+    /// The last window.
+    window: Option<[TrafficCounters; 2]>,
+}
+
+impl State {
+    /// A subject whose running window stands so.
+    pub fn new(seen: [Tally; 2]) -> Self {
+        Self { seen, ..Self::default() }
+    }
+
+    /// Remembers a slice's counters.
+    pub fn remember(&mut self, deltas: &[Tally; 2]) {
+        if self.sides.iter().all(|watch| watch.tracks.is_empty()) {
+            return;
+        }
+        if self.slices.len() == SLICES_KEPT {
+            self.slices.remove(0);
+        }
+        self.slices.push([deltas[0].counters, deltas[1].counters]);
+    }
+
+    /// The end of a window: slices count from zero again.
+    pub fn end_window(&mut self, tallies: &[Tally; 2]) {
+        self.window = Some([tallies[0].counters, tallies[1].counters]);
+        self.seen = Default::default();
+    }
+
+    /// Rates per second over the time since an excess began: exact while the slices reach back so
+    /// far, else those of the last window.
+    pub fn rates(
+        &self,
+        side: Side,
+        since: Duration,
+        slice: Duration,
+        window: Duration,
+    ) -> TrafficCounters {
+        let wanted = since.as_nanos().div_ceil(slice.as_nanos().max(1)) as usize;
+        match &self.window {
+            Some(last) if wanted > self.slices.len() => per_second(&last[side], window),
+            _ => {
+                let known = wanted.clamp(1, self.slices.len().max(1));
+                let mut sum = TrafficCounters::default();
+                for counters in self.slices.iter().rev().take(known) {
+                    sum += &counters[side];
+                }
+                per_second(&sum, slice * known as u32)
+            }
+        }
+    }
+
+    /// Has it an attack on a side?
+    pub const fn is_attacked(&self, side: Side) -> bool {
+        self.sides[side].active.is_some()
+    }
+
+    /// May it be forgotten?
+    pub fn is_calm(&self, windows: u32) -> bool {
+        self.sides.iter().all(|w| w.active.is_none() && w.calm_windows >= windows)
+    }
+}
+
+/// Counters of a stretch of time as rates.
+pub fn per_second(counters: &TrafficCounters, time: Duration) -> TrafficCounters {
+    let per = |count: u64| (count as f64 / time.as_secs_f64()) as u64;
+    let mut rates = *counters;
+    for class in tidewall_model::TrafficClass::ALL {
+        let count = rates.get_mut(class);
+        *count = tidewall_model::Count { packets: per(count.packets), bytes: per(count.bytes) };
+    }
+    rates.flows = per(counters.flows);
+    rates
+}

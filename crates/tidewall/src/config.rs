@@ -1,0 +1,235 @@
+//! The configuration file: what was typed (TOML) to what it means ([`Policy`], [`Frames`]), with
+//! every error found in one run and shown where it stands.
+//!
+//! Each table is declared once, next to the code that reads it; the reader, the error texts and the
+//! printed default file (`tidewall config default`) follow from that declaration.
+
+mod capacity;
+mod counting;
+mod detection;
+mod diagnostic;
+mod document;
+mod frames;
+mod groups;
+mod nearest;
+mod networks;
+mod plan;
+mod quantity;
+mod sink;
+mod table;
+mod thresholds;
+mod value;
+mod whitelist;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use tidewall_engine::Policy;
+use tidewall_model::Prefix;
+use toml::de::{DeTable, DeValue};
+
+use capacity::CapacityTable;
+use counting::CountingTable;
+use detection::DetectionTable;
+use frames::FramesTable;
+use groups::GroupTable;
+use networks::NetworkSet;
+use sink::Sink;
+use thresholds::ThresholdsTable;
+use whitelist::WhitelistTable;
+
+pub use diagnostic::{ConfigErrors, Diagnostic, Severity, Style, render};
+pub use document::default_file;
+pub use frames::Frames;
+pub use plan::describe;
+pub use table::{Key, Shape, Table};
+
+use table::{FromToml, Place, Typed, table};
+
+table! {
+    /// The whole file.
+    struct Root {
+        /// Our networks: prefixes of both families, which may nest. They decide what is incoming
+        /// and what is outgoing. Left empty, `tidewall replay` guesses one from the traffic.
+        #[default = "[]"]
+        #[example = "[\"192.0.2.0/24\", \"2001:db8::/32\"]"]
+        networks: Vec<Typed<Prefix>>,
+
+        #[default = "{}"]
+        thresholds: ThresholdsTable,
+
+        group: Vec<Typed<GroupTable>>,
+
+        #[default = "{}"]
+        whitelist: WhitelistTable,
+
+        #[default = "{}"]
+        counting: CountingTable,
+
+        #[default = "{}"]
+        detection: DetectionTable,
+
+        #[default = "{}"]
+        frames: FramesTable,
+
+        #[default = "{}"]
+        capacity: CapacityTable,
+    }
+}
+
+/// Every table and key that a file may have.
+pub static TABLE: &Table = &Root::TABLE;
+
+/// Larger files are refused: a hundred thousand networks are 3 MB.
+const LARGEST_FILE: u64 = 16 << 20;
+
+/// A configuration that can be used.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the engine is to do.
+    pub policy: Policy,
+    /// How frames are counted.
+    pub frames: Frames,
+    /// What is probably not what was meant, in order of position.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads and understands a file.
+pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
+    let unreadable = |source| ConfigErrors::Unreadable { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(unreadable(io::Error::other("it is larger than 16 MiB")));
+    }
+    let name = path.display().to_string();
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(&name, &text),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes());
+            let mut sink = Sink::new(&name, &text);
+            let fix = "save the file as UTF-8".to_owned();
+            sink.syntax(&(at..at + 1), "this is not UTF-8 text".to_owned(), fix);
+            Err(ConfigErrors::Invalid(sink.finish()))
+        }
+    }
+}
+
+/// Understands the text of a file; `name` stands in the error texts.
+pub fn parse(name: &str, text: &str) -> Result<Loaded, ConfigErrors> {
+    let mut sink = Sink::new(name, text);
+    let (document, syntax) = DeTable::parse_recoverable(text);
+    for error in &syntax {
+        report_syntax(error, text, &mut sink);
+    }
+    let at = Place { span: document.span(), ..Place::default() };
+    let (before, broken_lines) = (sink.len(), sink.broken_lines());
+    let value = DeValue::Table(document.into_inner());
+    let root = Root::from_toml(&value, &at, &mut sink).unwrap_or_default();
+    if !syntax.is_empty() {
+        // What was recovered around a syntax error is a guess: report no second error on its
+        // line, and no error about how tables fit together.
+        sink.retain_since(before, |d| !broken_lines.contains(&d.line));
+        return Err(ConfigErrors::Invalid(sink.finish()));
+    }
+    let (policy, frames) = root.resolve(&mut sink);
+    if sink.has_errors() {
+        return Err(ConfigErrors::Invalid(sink.finish()));
+    }
+    Ok(Loaded { policy, frames, warnings: sink.finish() })
+}
+
+impl Root {
+    /// What it means. Where something is wrong the default takes its place, so that the rest is
+    /// checked as well.
+    fn resolve(self, sink: &mut Sink) -> (Policy, Frames) {
+        let networks = NetworkSet::resolve(self.networks.as_ref(), sink);
+        let counting = value_or_default(self.counting).resolve(sink);
+        for table in self.thresholds.iter().chain(self.group.iter().flat_map(group_thresholds)) {
+            groups::check_counted(&table.value, &counting, sink);
+        }
+        let typed = self.group.as_ref().map_or(&[][..], |list| &list.value);
+        let groups = groups::resolve(self.thresholds.as_ref(), typed, &networks, sink);
+        let policy = Policy {
+            groups,
+            whitelist: value_or_default(self.whitelist).resolve(&networks, sink),
+            counting,
+            detection: value_or_default(self.detection).resolve(sink),
+            capacity: value_or_default(self.capacity).resolve(sink),
+            networks: networks.to_vec(),
+        };
+        (policy, value_or_default(self.frames).resolve(sink))
+    }
+}
+
+fn value_or_default<T: Default>(typed: Option<Typed<T>>) -> T {
+    typed.map(|typed| typed.value).unwrap_or_default()
+}
+
+fn group_thresholds(
+    list: &Typed<Vec<Typed<GroupTable>>>,
+) -> impl Iterator<Item = &Typed<ThresholdsTable>> {
+    list.value.iter().filter_map(|group| group.value.thresholds.as_ref())
+}
+
+/// An error of the TOML text, in our words where the parser's do not say what to do.
+fn report_syntax(error: &toml::de::Error, text: &str, sink: &mut Sink) {
+    let span = error.span().unwrap_or(text.len()..text.len());
+    let typed = sink.typed(&span).trim().to_owned();
+    let line = sink.line_of(span.start);
+    let (reason, fix) = match error.message() {
+        message if message.starts_with("string values must be quoted") => {
+            unquoted(&key_before(text.get(..span.start).unwrap_or_default()), &typed)
+        }
+        message if message.starts_with("duplicate key") => {
+            (format!("`{typed}` is set a second time"), "keep one of the two".to_owned())
+        }
+        message if message.starts_with("invalid") && holds_address(line) => {
+            let reason = "an address or a prefix is text in quotes".to_owned();
+            (reason, "for example `[\"192.0.2.0/24\", \"2001:db8::/32\"]`".to_owned())
+        }
+        message => {
+            let fix = "see `tidewall config default` for every table and key";
+            (message.chars().take(200).collect(), fix.to_owned())
+        }
+    };
+    sink.syntax(&span, reason, fix);
+}
+
+/// What to say of a bare word where a value should be.
+fn unquoted(key: &str, typed: &str) -> (String, String) {
+    if typed.is_empty() {
+        let reason = "there is no value".to_owned();
+        return (reason, format!("write one behind `{key} =`, or remove the line"));
+    }
+    let short: String = typed.chars().take(60).collect();
+    let fix = match short.to_lowercase().as_str() {
+        "yes" | "on" | "enable" | "enabled" | "true" => format!("write `{key} = true`"),
+        "no" | "off" | "disable" | "disabled" | "false" => {
+            format!("write `{key} = false`, or `\"off\"` for a limit")
+        }
+        _ => format!("put it in quotes: `\"{}\"`", short.replace(['"', '\''], "")),
+    };
+    (format!("`{short}` is not a TOML value"), fix)
+}
+
+/// The key of the value that begins where this text ends.
+fn key_before(text: &str) -> String {
+    let line = text.rsplit('\n').next().unwrap_or_default();
+    let before = line.trim_end().strip_suffix('=').or_else(|| Some(line.split_once('=')?.0));
+    let before = before.unwrap_or(line).trim();
+    let start = before.rfind(|c: char| !(c.is_alphanumeric() || "-_.".contains(c)));
+    let key =
+        start.map_or(before, |at| before[at..].trim_start_matches(|c: char| !c.is_alphanumeric()));
+    key.chars().take(40).collect()
+}
+
+/// Is an address or a prefix among the words of the value on this line?
+fn holds_address(line: &str) -> bool {
+    let value = line.split_once('=').map_or(line, |(_, value)| value);
+    let words = value.split(|c: char| !(c.is_ascii_hexdigit() || ".:/".contains(c)));
+    words.filter(|word| word.len() > 3).any(|word| Prefix::parse_lossy(word).is_ok())
+}
