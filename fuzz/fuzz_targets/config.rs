@@ -3,9 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use tidewall::config::{self, Style};
 
 fuzz_target!(|text: &str| {
-    if let Err(errors) = tidewall::config::parse("fuzz.toml", text) {
-        assert!(!errors.to_string().is_empty(), "an error without a word");
+    if let Err(errors) = config::parse("fuzz.toml", text) {
+        assert!(!errors.render(Style::Plain).is_empty(), "an error without a word");
     }
 });

@@ -64,7 +64,14 @@ fn clippy() -> Result<()> {
 
 fn tests() -> Result<()> {
     if works(&["cargo", "nextest", "--version"]) {
-        execute(&mut command(&["cargo", "nextest", "run", "--workspace", "--locked"]))?;
+        execute(&mut command(&[
+            "cargo",
+            "nextest",
+            "run",
+            "--workspace",
+            "--locked",
+            "--no-fail-fast",
+        ]))?;
         execute(&mut command(&["cargo", "test", "--doc", "--workspace", "--locked"]))
     } else {
         execute(&mut command(&["cargo", "test", "--workspace", "--locked"]))

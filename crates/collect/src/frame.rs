@@ -92,16 +92,6 @@ impl FrameCollector {
         reason
     }
 
-    /// What is worth telling a reader about the frame: tunnels, oddities, or why it is refused.
-    pub fn note<'a>(
-        &self,
-        link: LinkType,
-        data: &'a [u8],
-        result: &'a Result<Frame, FrameError>,
-    ) -> FrameNote<'a> {
-        FrameNote::new(link, data, result)
-    }
-
     /// Frames received: records given plus frames dropped.
     pub const fn received(&self) -> u64 {
         self.received

@@ -196,6 +196,19 @@ impl HostArena {
         self.rare.clear();
     }
 
+    /// Is the entry with this number + 1 the host's?
+    #[inline]
+    pub fn is_at(&self, entry: u32, key: HostKey) -> bool {
+        self.entries.get((entry as usize).wrapping_sub(1)).is_some_and(|entry| entry.is(key))
+    }
+
+    /// Brings an entry into the cache: a hint, without effect.
+    #[inline]
+    pub fn touch(&self, entry: u32) -> u64 {
+        let entry = self.entries.get((entry as usize).wrapping_sub(1));
+        entry.map_or(0, |entry| entry.bits_low ^ entry.common[OUT].udp.bytes)
+    }
+
     /// Adds to an entry's counters; gives the part of the total that changed, as it is now.
     #[inline]
     pub fn add(&mut self, at: usize, side: Side, add: &Addition) -> Count {

@@ -353,9 +353,14 @@ impl Engine {
         if notices.is_empty() {
             return;
         }
-        let fresh = notices.iter().filter(|notice| notice.kind != AttackEventKind::Ended);
+        // Once the traffic has fallen, recent records are the target's ordinary ones: they must not
+        // rename the attack.
+        let goes_on = |notice: &&Notice| {
+            let active = self.detector.active(notice.subject, notice.side);
+            notice.kind != AttackEventKind::Ended && active.is_some_and(|a| a.last_above == now)
+        };
         let wanted: Vec<(Subject, Side)> =
-            fresh.map(|notice| (notice.subject, notice.side)).collect();
+            notices.iter().filter(goes_on).map(|notice| (notice.subject, notice.side)).collect();
         self.describe(&wanted);
         for notice in notices {
             let attack = if notice.kind == AttackEventKind::Ended {

@@ -47,12 +47,8 @@ impl Amount {
     /// Largest Ethernet frame without its check sequence, in bytes: no sampled packet adds more.
     pub const LARGEST_FRAME: u64 = 1514;
 
-    /// A count behind which every packet was seen.
-    pub const fn exact(count: u64) -> Self {
-        Self { count, per_sample: 0 }
-    }
-
-    /// Packets counted from 1 in `rate` of them, `count` already being multiplied.
+    /// Packets counted from 1 in `rate` of them, `count` already being multiplied. With a rate of 1
+    /// every packet was seen.
     pub const fn packets(count: u64, rate: u32) -> Self {
         Self { count, per_sample: (rate as u64).saturating_sub(1) }
     }
@@ -150,7 +146,7 @@ impl Track {
     /// slices have a gap starts afresh, so every slice of a live track must be pushed, also 0.
     pub fn push_slice(&mut self, index: u64, amount: Amount, rule: &RuleSettings) {
         let follows = self.slices.push(index, amount);
-        let before = if index % rule.slices == 0 {
+        let before = if index.is_multiple_of(rule.slices) {
             Some(Span::default())
         } else {
             self.running.filter(|_| follows)
@@ -175,12 +171,6 @@ impl Track {
             since: self.since(limit, rule),
             samples: (!span.is_exact()).then(|| span.samples().round() as u64),
         })
-    }
-
-    /// Rate per second over the last `windows`, or over as many as there are.
-    pub fn rate_over(&self, windows: usize, rule: &RuleSettings) -> Option<f64> {
-        let spans = self.windows.spans(Span::default(), rule.window_ns);
-        spans.take(windows).last().map(|span| span.rate())
     }
 
     /// Is the traffic below `rate` (per second)? The last window says so, or when it is sampled,

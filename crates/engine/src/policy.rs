@@ -221,7 +221,7 @@ impl Default for Detection {
 
 impl Default for Capacity {
     fn default() -> Self {
-        Self { hosts: 1 << 20, flows: 1 << 20, recent: 1 << 16, dense: 1 << 24 }
+        Self { hosts: 1 << 20, flows: 1 << 20, recent: 1 << 14, dense: 1 << 24 }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::whitelist::Rules;
 use crate::zones::{FlowTuple, Zones};
 
 /// Records that are looked up together, so that their cache misses overlap.
-const CHUNK: usize = 32;
+const CHUNK: usize = 64;
 
 /// Which half of a record a shard counts. A record between two of our hosts is counted for both;
 /// when records are dealt by host, the two halves may belong to different shards.
@@ -121,6 +121,7 @@ pub struct Shard {
     window: WindowSummary,
     hot: Vec<HostKey>,
     recent: Recent,
+    scratch: Scratch,
     stats: ShardStats,
 }
 
@@ -130,14 +131,18 @@ struct Hit {
     key: HostKey,
     place: Place,
     tag: u32,
+    /// What the index says, to be verified: the entry's number + 1.
+    entry: u32,
+    /// Position of the record in the chunk.
+    record: u8,
+    side: u8,
 }
 
-/// A record after classification.
-#[derive(Clone, Copy, Debug)]
-struct Plan {
-    direction: Direction,
-    hits: [Option<Hit>; 2],
-    addition: Addition,
+/// What is known of a chunk of records while it is worked on.
+#[derive(Debug, Default)]
+struct Scratch {
+    hits: Vec<Hit>,
+    additions: Vec<Addition>,
 }
 
 impl Shard {
@@ -154,6 +159,10 @@ impl Shard {
             window: WindowSummary::new(&policy.capacity, zones.all().len()),
             hot: Vec::with_capacity(1024),
             recent: Recent::new(policy.capacity.recent),
+            scratch: Scratch {
+                hits: Vec::with_capacity(2 * CHUNK),
+                additions: Vec::with_capacity(CHUNK),
+            },
             stats: ShardStats::default(),
         }
     }
@@ -170,35 +179,47 @@ impl Shard {
         self.ingest_chunk(std::slice::from_ref(record), half);
     }
 
+    /// Counts a chunk in passes: the loads of each pass do not depend on each other, so their
+    /// cache misses overlap instead of adding up.
     fn ingest_chunk(&mut self, chunk: &[FlowRecord], half: Half) {
-        let mut plans: [Option<Plan>; CHUNK] = [None; CHUNK];
-        let mut warm = 0u64;
-        for (record, plan) in chunk.iter().zip(&mut plans) {
-            *plan = self.plan(record, half);
-            // Reading the index for all records first lets the misses overlap; see `warm` below.
-            for hit in plan.iter().flat_map(|p| p.hits.iter().flatten()) {
-                warm ^= u64::from(self.index.peek(hit.place));
-            }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.hits.clear();
+        scratch.additions.clear();
+        for (at, record) in chunk.iter().enumerate() {
+            let addition = self.addition(record);
+            self.classify(record, at as u8, &addition, half, &mut scratch.hits);
+            scratch.additions.push(addition);
         }
-        for plan in plans[..chunk.len()].iter().flatten() {
-            for hit in plan.hits.iter().flatten() {
-                if let Some(at) = self.index.find(&self.window.hosts, hit.place, hit.key) {
-                    warm ^= at as u64;
-                }
+        for hit in &mut scratch.hits {
+            hit.entry = self.index.peek(hit.place);
+        }
+        let mut warm = 0;
+        for hit in &scratch.hits {
+            warm ^= self.window.hosts.touch(hit.entry);
+        }
+        if self.counting.flows {
+            for hit in &scratch.hits {
                 warm ^= self.window.flows.touch(hit.tag);
             }
         }
         std::hint::black_box(warm);
-        for (record, plan) in chunk.iter().zip(&plans) {
-            if let Some(plan) = plan {
-                self.apply(record, plan, half);
-            }
+        for hit in &scratch.hits {
+            let record = &chunk[hit.record as usize];
+            self.apply(record, hit, &scratch.additions[hit.record as usize]);
         }
+        self.scratch = scratch;
     }
 
-    /// Classifies a record; counts it as dropped when it is not to be counted.
+    /// Finds the hosts of ours that a record counts for, and counts it in the totals.
     #[inline]
-    fn plan(&mut self, record: &FlowRecord, half: Half) -> Option<Plan> {
+    fn classify(
+        &mut self,
+        record: &FlowRecord,
+        at: u8,
+        addition: &Addition,
+        half: Half,
+        hits: &mut Vec<Hit>,
+    ) {
         let first = half != Half::Source;
         self.stats.received += u64::from(first);
         let src = self.zones.lookup(record.family, record.src);
@@ -213,29 +234,44 @@ impl Shard {
             if first {
                 self.stats.drops.count(reason);
             }
-            return None;
+            return;
         }
-        let counts_hosts = direction != Direction::Internal || self.counting.internal;
-        let hit = |zone: Option<u32>, side: Side, wanted: bool| {
-            let zone = zone.filter(|_| wanted && counts_hosts)?;
-            let (local, remote) = if side == IN {
-                ((record.dst, record.dst_port), (record.src, record.src_port))
-            } else {
-                ((record.src, record.src_port), (record.dst, record.dst_port))
-            };
-            let key = HostKey { zone, bits: local.0 };
-            let tag = self.zones.flow_tag(&FlowTuple {
-                local: local.0,
-                remote: remote.0,
-                local_port: local.1,
-                remote_port: remote.1,
-                protocol: record.protocol,
-                side,
-            });
-            Some(Hit { key, place: self.zones.place(key), tag })
+        if first {
+            self.stats.ingested += 1;
+            add_to(&mut self.window.totals[direction as usize], addition);
+        }
+        if direction == Direction::Internal && !self.counting.internal {
+            return;
+        }
+        let before = hits.len();
+        if let Some(zone) = dst.filter(|_| half != Half::Source) {
+            hits.push(self.hit(zone, record, at, IN));
+        }
+        if let Some(zone) = src.filter(|_| half != Half::Destination) {
+            hits.push(self.hit(zone, record, at, OUT));
+        }
+        if hits.len() > before {
+            self.recent.push(record);
+        }
+    }
+
+    #[inline]
+    fn hit(&self, zone: u32, record: &FlowRecord, at: u8, side: Side) -> Hit {
+        let (local, remote) = if side == IN {
+            ((record.dst, record.dst_port), (record.src, record.src_port))
+        } else {
+            ((record.src, record.src_port), (record.dst, record.dst_port))
         };
-        let hits = [hit(dst, IN, half != Half::Source), hit(src, OUT, half != Half::Destination)];
-        Some(Plan { direction, hits, addition: self.addition(record) })
+        let key = HostKey { zone, bits: local.0 };
+        let tag = self.zones.flow_tag(&FlowTuple {
+            local: local.0,
+            remote: remote.0,
+            local_port: local.1,
+            remote_port: remote.1,
+            protocol: record.protocol,
+            side,
+        });
+        Hit { key, place: self.zones.place(key), tag, entry: 0, record: at, side: side as u8 }
     }
 
     /// Why a record is not to be counted, if so.
@@ -282,37 +318,28 @@ impl Shard {
     }
 
     #[inline]
-    fn apply(&mut self, record: &FlowRecord, plan: &Plan, half: Half) {
-        let add = &plan.addition;
-        if half != Half::Source {
-            self.stats.ingested += 1;
-            add_to(&mut self.window.totals[plan.direction as usize], add);
-        }
-        if plan.hits.iter().all(Option::is_none) {
+    fn apply(&mut self, record: &FlowRecord, hit: &Hit, add: &Addition) {
+        let side = Side::from(hit.side);
+        self.count_zone(hit.key.zone, side, add);
+        let (zones, hosts) = (&self.zones, &mut self.window.hosts);
+        let found = if hosts.is_at(hit.entry, hit.key) {
+            Some(hit.entry as usize - 1)
+        } else {
+            self.index.find_or_add(hosts, hit.place, hit.key, |other| zones.place(other))
+        };
+        let Some(at) = found else {
+            self.stats.hosts_refused += 1;
             return;
+        };
+        let changed = hosts.add(at, side, add);
+        if zones.is_hot(hit.key.zone, side, changed.packets, changed.bytes, add.weight)
+            && hosts.heat(at)
+        {
+            self.hot.push(hit.key);
         }
-        self.recent.push(record);
-        for (side, hit) in plan.hits.iter().enumerate() {
-            let Some(hit) = hit else { continue };
-            self.count_zone(hit.key.zone, side, add);
-            let zones = &self.zones;
-            let hosts = &mut self.window.hosts;
-            let found =
-                self.index.find_or_add(hosts, hit.place, hit.key, |other| zones.place(other));
-            let Some(at) = found else {
-                self.stats.hosts_refused += 1;
-                continue;
-            };
-            let changed = hosts.add(at, side, add);
-            if zones.is_hot(hit.key.zone, side, changed.packets, changed.bytes, add.weight)
-                && hosts.heat(at)
-            {
-                self.hot.push(hit.key);
-            }
-            // A later fragment has no ports: it is part of a flow that was or will be seen.
-            if self.counting.flows && record.fragment != Fragment::Later {
-                self.count_flow(at, side, hit.tag);
-            }
+        // A later fragment has no ports: it is part of a flow that was or will be seen.
+        if self.counting.flows && record.fragment != Fragment::Later {
+            self.count_flow(at, side, hit.tag);
         }
     }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidewall_model::{
-    Address, Direction, FlowRecord, Metric, Prefix, TcpFlags, TrafficClass, TrafficCounters, Unit,
-    protocol,
+    Address, Direction, FlowRecord, Metric, Prefix, SamplingRate, TcpFlags, TrafficClass,
+    TrafficCounters, Unit, protocol,
 };
 use tidewall_scenario::{Generator, Scenario, Truth};
 
@@ -70,7 +70,7 @@ fn judge(name: &str, scenario: &Scenario, second: u64, targets: &Second, reached
                 *reached = reached.max(part);
             }
         }
-        assert!(expected || part < 0.85, "{name}: {target} {direction} at {second}: {part}");
+        assert!(expected || part < 0.92, "{name}: {target} {direction} at {second}: {part}");
     }
 }
 
@@ -80,7 +80,9 @@ fn check(name: &str, scenario: &Scenario) {
     let mut targets = Second::new();
     let mut second = scenario.start.seconds();
     let ours = |a: Address| scenario.networks.iter().any(|n| n.contains(a));
-    for record in Generator::new(scenario) {
+    // One packet in four is exact enough for parts of limits.
+    let sampling = SamplingRate::new(4);
+    for record in Generator::sampled(scenario, sampling) {
         if record.time.seconds() != second {
             judge(name, scenario, second, &targets, &mut reached);
             targets.clear();

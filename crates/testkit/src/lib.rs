@@ -4,3 +4,5 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod seeds;
+pub mod strategies;

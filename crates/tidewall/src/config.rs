@@ -82,7 +82,7 @@ table! {
 pub static TABLE: &Table = &Root::TABLE;
 
 /// Larger files are refused: a hundred thousand networks are 3 MB.
-const LARGEST_FILE: u64 = 16 << 20;
+const LARGEST_FILE: u64 = 8 << 20;
 
 /// A configuration that can be used.
 #[derive(Clone, Debug)]
@@ -102,7 +102,7 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
     let file = File::open(path).map_err(unreadable)?;
     file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LARGEST_FILE {
-        return Err(unreadable(io::Error::other("it is larger than 16 MiB")));
+        return Err(unreadable(io::Error::other("it is larger than 8 MiB")));
     }
     let name = path.display().to_string();
     match String::from_utf8(bytes) {
@@ -149,7 +149,7 @@ impl Root {
         let networks = NetworkSet::resolve(self.networks.as_ref(), sink);
         let counting = value_or_default(self.counting).resolve(sink);
         for table in self.thresholds.iter().chain(self.group.iter().flat_map(group_thresholds)) {
-            groups::check_counted(&table.value, &counting, sink);
+            groups::check_counted(&table.value, counting, sink);
         }
         let typed = self.group.as_ref().map_or(&[][..], |list| &list.value);
         let groups = groups::resolve(self.thresholds.as_ref(), typed, &networks, sink);

@@ -1,6 +1,8 @@
 //! The configuration as people use it: the printed file, errors with their places and fixes,
 //! inheritance, and texts that nobody would write.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
@@ -425,7 +427,7 @@ family = "ipv6"
     assert_eq!(policy.networks, [prefix("192.0.2.0/24"), prefix("2001:db8::/32")]);
     assert_eq!(policy.detection.window, Duration::from_secs(2));
     assert_eq!(policy.detection.slices, 40, "one for each 50 ms when left out");
-    assert_eq!(policy.detection.release_time, Duration::from_secs(300));
+    assert_eq!(policy.detection.release_time, Duration::from_mins(5));
     assert_eq!(policy.capacity.hosts, 64_000);
     let tunnels = TunnelPolicy::OUTER.entering(TunnelKind::Gre).entering(TunnelKind::GtpU);
     let frames = Frames { length: LengthMode::IpHeader, tunnels: tunnels.with_depth(2) };
@@ -578,8 +580,8 @@ fn files_that_cannot_be_read() {
     assert_eq!((only.line, only.column), (2, 14));
     assert!(only.reason.contains("UTF-8"));
 
-    std::fs::write(&path, vec![b'#'; (16 << 20) + 1]).unwrap();
-    assert!(config::load(&path).unwrap_err().to_string().contains("16 MiB"));
+    std::fs::write(&path, vec![b'#'; (8 << 20) + 1]).unwrap();
+    assert!(config::load(&path).unwrap_err().to_string().contains("8 MiB"));
 
     std::fs::write(&path, "networks = [\"192.0.2.0/24\"]\n").unwrap();
     assert_eq!(config::load(&path).unwrap().policy.networks, [prefix("192.0.2.0/24")]);
@@ -704,6 +706,7 @@ const PIECES: &[&str] = &[
     "'",
     "\u{e9}",
     "\0",
+    "\u{1b}[31m",
     "\r",
     "1979-05-27",
     "thresholds.total.incoming.udp.pps = 5\n",

@@ -175,6 +175,7 @@ impl From<Cut> for FrameError {
 }
 
 /// Finds the packet that `policy` says to count in the captured bytes of one frame.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "configuration is lent, whatever its size")]
 #[inline]
 pub fn dissect(link: LinkType, data: &[u8], policy: &TunnelPolicy) -> Result<Frame, FrameError> {
     if link == LinkType::ETHERNET
@@ -183,11 +184,11 @@ pub fn dissect(link: LinkType, data: &[u8], policy: &TunnelPolicy) -> Result<Fra
     {
         return Ok(frame);
     }
-    dissect_any(link, data, policy)
+    dissect_any(link, data, *policy)
 }
 
 /// The general way, for every frame.
-fn dissect_any(link: LinkType, data: &[u8], policy: &TunnelPolicy) -> Result<Frame, FrameError> {
+fn dissect_any(link: LinkType, data: &[u8], policy: TunnelPolicy) -> Result<Frame, FrameError> {
     let mut frame = Frame::default();
     let (expected, cursor) = link::start(link, Cursor::new(data), &mut frame)?;
     if let Some(payload) = ip::read(expected, cursor, &mut frame)? {

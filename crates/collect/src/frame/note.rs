@@ -16,12 +16,9 @@ pub struct FrameNote<'a> {
 }
 
 impl<'a> FrameNote<'a> {
-    /// Looks into every tunnel of the frame once more, which costs as much as dissecting it.
-    pub(super) fn new(
-        link: LinkType,
-        data: &[u8],
-        result: &'a Result<Frame, FrameError>,
-    ) -> Self {
+    /// What to tell of a frame and of what the collector made of it. Looks into every tunnel once
+    /// more, which costs as much as dissecting the frame.
+    pub fn new(link: LinkType, data: &[u8], result: &'a Result<Frame, FrameError>) -> Self {
         let innermost = result.as_ref().ok().and_then(|counted| {
             frame::dissect(link, data, &TunnelPolicy::INNER)
                 .ok()
@@ -34,9 +31,7 @@ impl<'a> FrameNote<'a> {
     pub fn is_empty(&self) -> bool {
         match self.result {
             Ok(frame) => {
-                frame.anomalies.is_empty()
-                    && frame.tunnels.is_empty()
-                    && self.innermost.is_none()
+                frame.anomalies.is_empty() && frame.tunnels.is_empty() && self.innermost.is_none()
             }
             Err(_) => false,
         }

@@ -260,7 +260,7 @@ impl Traffic {
         let expected = self.background(from, turn, random)
             + (to - turn) * self.scene.attack * self.scene.limit;
         match self.scene.sampler {
-            Sampler::All => Amount::exact(random.poisson(expected)),
+            Sampler::All => Amount::packets(random.poisson(expected), 1),
             Sampler::Random(rate) => {
                 let taken = random.poisson(expected / f64::from(rate));
                 Amount::packets(taken * u64::from(rate), rate)

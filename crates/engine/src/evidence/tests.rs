@@ -13,6 +13,11 @@ fn rule() -> RuleSettings {
     RuleSettings::from(&Detection::default())
 }
 
+/// A count behind which every packet was seen.
+fn exact(count: u64) -> Amount {
+    Amount::packets(count, 1)
+}
+
 /// Seeds of each simulated case: few by default, `TIDEWALL_SIM_SEEDS` for the documented figures.
 fn seeds(few: u64) -> u64 {
     std::env::var("TIDEWALL_SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(few)
@@ -175,18 +180,18 @@ fn few_samples_are_no_evidence_however_much_they_stand_for() {
         assert_eq!(windows_of(&[Amount::packets(count, 1_000_000)]).verdict(1.0, &rule()), None);
     }
     // The same count is an attack when all of it was seen.
-    assert!(slices_of(&[Amount::exact(1_000_000)]).verdict(1.0, &rule()).is_some());
+    assert!(slices_of(&[exact(1_000_000)]).verdict(1.0, &rule()).is_some());
 }
 
 #[test]
 fn coarse_samples_among_exact_counts_keep_their_weight() {
     // 1.0 T seen whole, and three lucky samples that make it 1.6 T.
-    let mut mixed = Amount::exact(20_000);
+    let mut mixed = exact(20_000);
     mixed += Amount::packets(3 * 4000, 4000);
     assert_eq!(windows_of(&[mixed]).verdict(LIMIT, &rule()), None);
-    assert!(windows_of(&[Amount::exact(32_000)]).verdict(LIMIT, &rule()).is_some());
+    assert!(windows_of(&[exact(32_000)]).verdict(LIMIT, &rule()).is_some());
     // In a window of their own they weigh on the window beside it, too.
-    let lucky = [Amount::exact(8_000), Amount::packets(9 * 4000, 4000)];
+    let lucky = [exact(8_000), Amount::packets(9 * 4000, 4000)];
     assert_eq!(windows_of(&lucky).verdict(LIMIT, &rule()), None);
 }
 
@@ -206,13 +211,13 @@ fn excess_that_is_needed_falls_with_time() {
     ] {
         assert!((mean(seconds) - expected).abs() < 1e-9, "{seconds}: {}", mean(seconds));
     }
-    let one = |count| windows_of(&[Amount::exact(count)]).verdict(LIMIT, &rule());
+    let one = |count| windows_of(&[exact(count)]).verdict(LIMIT, &rule());
     assert_eq!(one(27_399), None);
     let value = 27_401.0;
     let window = Duration::from_secs(1);
     assert_eq!(one(27_401), Some(Excess { value, window, since: window, samples: None }));
     // Just at the limit: an attack once the small excess of a second does not matter any more.
-    let steady = |windows: usize| windows_of(&vec![Amount::exact(20_000); windows]);
+    let steady = |windows: usize| windows_of(&vec![exact(20_000); windows]);
     assert_eq!(steady(13).verdict(LIMIT, &rule()), None);
     assert!(steady(14).verdict(LIMIT, &rule()).is_some());
 }
@@ -236,12 +241,12 @@ fn bits_need_as_many_samples_as_if_all_frames_were_the_largest() {
     let same = (20..80).find(|n| packets(*n).verdict(20_000.0, &rule()).is_some()).unwrap();
     assert_eq!(first, same);
     assert_eq!(window(first).verdict(limit, &rule()).unwrap().samples, Some(first));
-    assert_eq!(Amount::bits(8, 1), Amount::exact(8));
+    assert_eq!(Amount::bits(8, 1), exact(8));
 }
 
 #[test]
 fn windows_join_the_slices_of_the_running_one() {
-    let steady = [Amount::exact(1_200); 20]; // 1.2 T
+    let steady = [exact(1_200); 20]; // 1.2 T
     let mut track = Track::default();
     push(&mut track, 4, &steady);
     assert_eq!(track.verdict(LIMIT, &rule()), None);
@@ -259,40 +264,37 @@ fn gaps_are_not_bridged() {
     // Slices of 1 T that are not neighbours; side by side they would be 16 T in one.
     let mut track = Track::default();
     for index in (0..40).step_by(2) {
-        track.push_slice(index, Amount::exact(8_000), &rule());
+        track.push_slice(index, exact(8_000), &rule());
         assert_eq!(track.verdict(LIMIT, &rule()), None);
     }
-    track.push_slice(39, Amount::exact(10_000), &rule());
+    track.push_slice(39, exact(10_000), &rule());
     assert!(track.verdict(LIMIT, &rule()).is_some());
     let mut track = Track::default();
     for index in (0..60).step_by(2) {
-        track.push_window(index, Amount::exact(24_000));
+        track.push_window(index, exact(24_000));
         assert_eq!(track.verdict(LIMIT, &rule()), None);
         // A slice in the middle of the next window joins nothing.
-        track.push_slice(index * 20 + 27, Amount::exact(9_000), &rule());
+        track.push_slice(index * 20 + 27, exact(9_000), &rule());
         assert_eq!(track.verdict(LIMIT, &rule()), None);
     }
 }
 
 #[test]
 fn old_slices_do_not_count_in_later_windows() {
-    let mut track = slices_of(&[Amount::exact(100_000)]);
+    let mut track = slices_of(&[exact(100_000)]);
     assert!(track.verdict(LIMIT, &rule()).is_some());
-    track.push_window(0, Amount::exact(1_000));
-    track.push_window(1, Amount::exact(1_000));
+    track.push_window(0, exact(1_000));
+    track.push_window(1, exact(1_000));
     assert_eq!(track.verdict(LIMIT, &rule()), None);
 }
 
 #[test]
 fn rates_fall_below_the_release() {
     assert!(Track::default().below(1.0, &rule()));
-    assert_eq!(Track::default().rate_over(5, &rule()), None);
     // Exact: the last window alone decides.
-    let exact = windows_of(&[90_000, 90_000, 13_999].map(Amount::exact));
-    assert!(exact.below(14_000.0, &rule()));
-    assert!(!exact.below(13_999.0, &rule()));
-    assert_eq!(exact.rate_over(2, &rule()), Some(51_999.5));
-    assert_eq!(exact.rate_over(9, &rule()), Some(193_999.0 / 3.0));
+    let seen = windows_of(&[90_000, 90_000, 13_999].map(exact));
+    assert!(seen.below(14_000.0, &rule()));
+    assert!(!seen.below(13_999.0, &rule()));
     // Sampled: one low draw does not release, one high draw does not hold.
     let draws = |list: [u64; 6]| windows_of(&list.map(|n| Amount::packets(n * 1000, 1000)));
     assert!(!draws([1, 16, 14, 15, 18, 7]).below(14_000.0, &rule()));
@@ -301,10 +303,12 @@ fn rates_fall_below_the_release() {
 
 #[test]
 fn sums_do_not_depend_on_who_counted() {
-    let shares = [Amount::exact(5), Amount::packets(4000, 1000), Amount::packets(300, 100)];
+    let shares = [exact(5), Amount::packets(4000, 1000), Amount::packets(300, 100)];
     let sum = |order: [usize; 3]| {
         let mut sum = Amount::default();
-        order.iter().for_each(|at| sum += shares[*at]);
+        for at in order {
+            sum += shares[at];
+        }
         sum
     };
     assert_eq!(sum([0, 1, 2]), Amount { count: 4305, per_sample: 999 });
@@ -330,8 +334,8 @@ fn nothing_overflows() {
             }
         }
     }
-    assert!(slices_of(&[Amount::exact(1)]).verdict(0.0, &rule()).is_some());
-    assert_eq!(slices_of(&[Amount::exact(0)]).verdict(0.0, &rule()), None);
+    assert!(slices_of(&[exact(1)]).verdict(0.0, &rule()).is_some());
+    assert_eq!(slices_of(&[exact(0)]).verdict(0.0, &rule()), None);
     assert_eq!(slices_of(&[most; 10]).verdict(f64::NAN, &rule()), None);
 }
 

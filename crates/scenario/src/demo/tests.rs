@@ -31,7 +31,7 @@ fn the_demo_shows_every_kind_and_stretches() {
 
 #[test]
 fn the_carpet_is_seen_by_the_network_only_and_the_crowd_by_nobody() {
-    let scenario = Scenario::demo(Duration::from_secs(60), 1).unwrap();
+    let scenario = Scenario::demo(Duration::from_mins(1), 1).unwrap();
     let total = Metric { class: TrafficClass::Total, unit: Unit::Packets };
     let limit = |limits: &[(Metric, f64)]| limits.iter().find(|(m, _)| *m == total).unwrap().1;
     let host = limit(&scenario.limits.host);

@@ -90,7 +90,7 @@ pub(super) fn resolve(
 }
 
 /// Warns of limits on what is not counted.
-pub(super) fn check_counted(table: &ThresholdsTable, counting: &Counting, sink: &mut Sink) {
+pub(super) fn check_counted(table: &ThresholdsTable, counting: Counting, sink: &mut Sink) {
     for (direction, limits) in table.typed_limits() {
         let counted = match direction {
             Direction::Incoming => counting.incoming,
@@ -215,7 +215,9 @@ fn check_prefixes(
 ) {
     let mut owners: BTreeMap<Prefix, usize> = BTreeMap::new();
     let mut has_child = vec![false; parents.len() + 1];
-    parents.iter().for_each(|parent| has_child[*parent] = true);
+    for parent in parents {
+        has_child[*parent] = true;
+    }
     for (index, group) in typed.iter().enumerate() {
         let prefixes = group.value.prefixes.as_ref();
         for prefix in prefixes.iter().flat_map(|list| &list.value) {

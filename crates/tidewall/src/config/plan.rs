@@ -21,7 +21,7 @@ pub fn describe(loaded: &Loaded) -> String {
     groups(&mut text, &policy.groups);
     limits(&mut text, &policy.groups);
     whitelist(&mut text, policy);
-    counting(&mut text, policy, &loaded.frames);
+    counting(&mut text, policy, loaded.frames);
     detection(&mut text, policy);
     capacity(&mut text, policy);
     text
@@ -171,7 +171,7 @@ fn show_rule(rule: &Rule) -> String {
     list("flags", rule.tcp_flags.iter().map(|flags| show_flags(*flags)).collect());
     list("length", ports(&rule.packet_lengths));
     list("vlan", rule.vlans.iter().map(u16::to_string).collect());
-    list("ttl", rule.ttls.iter().map(|(a, b)| range(*a, *b)).collect());
+    list("ttl", rule.ttls.iter().map(|(a, b)| range((*a).into(), (*b).into())).collect());
     if let Some(fragment) = rule.fragment {
         parts.push(if fragment { "fragments" } else { "whole packets" }.to_owned());
     }
@@ -188,11 +188,11 @@ fn show_flags(flags: u16) -> String {
     }
 }
 
-fn range<T: PartialEq + std::fmt::Display>(first: T, last: T) -> String {
+fn range(first: u16, last: u16) -> String {
     if first == last { first.to_string() } else { format!("{first}-{last}") }
 }
 
-fn counting(text: &mut String, policy: &Policy, frames: &Frames) {
+fn counting(text: &mut String, policy: &Policy, frames: Frames) {
     let counting = &policy.counting;
     let counted = [
         (counting.incoming, "incoming"),

@@ -29,7 +29,7 @@ struct LeftOut {
 impl Sink {
     /// A sink for the file `name`, which holds `text`.
     pub(super) fn new(name: &str, text: &str) -> Self {
-        let source = Arc::new(NamedSource::new(name, text.to_owned()));
+        let source = Arc::new(NamedSource::new(name, printable(text)));
         Self { source, list: Vec::new(), left_out: None }
     }
 
@@ -49,7 +49,7 @@ impl Sink {
         let offset = text.floor_char_boundary(offset);
         let start = text[..offset].rfind('\n').map_or(0, |at| at + 1);
         let end = text[offset..].find('\n').map_or(text.len(), |at| offset + at);
-        text[start..end].trim_end_matches('\r')
+        text[start..end].trim_end()
     }
 
     /// An error whose fix is the key's own example.
@@ -96,6 +96,11 @@ impl Sink {
         self.list.extend(later.into_iter().filter(keep));
     }
 
+    /// Will the next diagnostic only be counted?
+    pub(super) fn is_full(&self) -> bool {
+        self.list.len() >= MOST
+    }
+
     /// How many diagnostics there are.
     pub(super) fn len(&self) -> usize {
         self.list.len()
@@ -134,7 +139,7 @@ impl Sink {
         reason: String,
         fix: String,
     ) {
-        if self.list.len() < MOST {
+        if !self.is_full() {
             let text = (reason, fix);
             self.list.push(Diagnostic::new(&self.source, severity, field, span, text));
             return;
@@ -145,6 +150,22 @@ impl Sink {
         // `Error` is the smaller one.
         left_out.severity = left_out.severity.min(severity);
     }
+}
+
+/// The text with control characters replaced, byte for byte: reports show pieces of it, and must
+/// not send a file's escape sequences to the terminal.
+fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\r' => shown.push(' '),
+            c if c.is_control() && c != '\n' && c != '\t' => {
+                (0..c.len_utf8()).for_each(|_| shown.push('?'));
+            }
+            c => shown.push(c),
+        }
+    }
+    shown
 }
 
 /// Is this the rest of a longer path?

@@ -127,6 +127,15 @@ impl<T: FromToml> Typed<T> {
     }
 }
 
+/// Large tables are boxed, so that a list of what holds them stays small.
+impl<T: FromToml> FromToml for Box<T> {
+    const SHAPE: Shape = T::SHAPE;
+
+    fn from_toml(value: &DeValue<'_>, at: &Place, sink: &mut Sink) -> Option<Self> {
+        T::from_toml(value, at, sink).map(Self::new)
+    }
+}
+
 impl<T: FromToml> FromToml for Vec<Typed<T>> {
     const SHAPE: Shape = T::SHAPE.list();
 
@@ -198,7 +207,9 @@ pub(super) fn refuse_key(
     sink: &mut Sink,
 ) {
     let names = || table.keys.iter().map(|key| key.name);
-    let fix = if let Some(near) = nearest(name, names()) {
+    let fix = if sink.is_full() {
+        String::new()
+    } else if let Some(near) = nearest(name, names()) {
         format!("did you mean `{near}`?")
     } else if let Some(path) = find(super::TABLE, name, "") {
         format!("`{name}` is a key elsewhere: `{path}`")

@@ -19,11 +19,11 @@ table! {
     struct ThresholdsTable {
         /// Each host, traffic towards it.
         #[default = "{}"]
-        incoming: LimitsTable,
+        incoming: Box<LimitsTable>,
 
         /// Each host, traffic from it.
         #[default = "{}"]
-        outgoing: LimitsTable,
+        outgoing: Box<LimitsTable>,
 
         /// The total of each network: finds attacks that are spread over many hosts. A network
         /// takes the limits of the group with the longest prefix around it.
@@ -39,10 +39,10 @@ table! {
     /// Limits of a total, in each direction. There are none by default.
     struct DirectedTable {
         /// Traffic towards us.
-        incoming: LimitsTable,
+        incoming: Box<LimitsTable>,
 
         /// Traffic from us.
-        outgoing: LimitsTable,
+        outgoing: Box<LimitsTable>,
     }
 }
 
@@ -130,9 +130,18 @@ impl FromToml for ClassLimit {
     }
 }
 
-/// Packets per second; `None` is off.
+/// A limit per second, in packets, bits or flows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Limit {
+    /// An inherited limit is removed.
+    Off,
+    /// This many.
+    At(f64),
+}
+
+/// Packets per second.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pps(Option<f64>);
+pub(super) struct Pps(Limit);
 
 impl FromToml for Pps {
     fn from_toml(value: &DeValue<'_>, at: &Place, sink: &mut Sink) -> Option<Self> {
@@ -140,9 +149,9 @@ impl FromToml for Pps {
     }
 }
 
-/// Bits per second, typed in megabits unless a unit says otherwise; `None` is off.
+/// Bits per second, typed in megabits unless a unit says otherwise.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mbps(Option<f64>);
+pub(super) struct Mbps(Limit);
 
 impl FromToml for Mbps {
     fn from_toml(value: &DeValue<'_>, at: &Place, sink: &mut Sink) -> Option<Self> {
@@ -150,9 +159,9 @@ impl FromToml for Mbps {
     }
 }
 
-/// Distinct flows per second; `None` is off.
+/// Distinct flows per second.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Flows(Option<f64>);
+pub(super) struct Flows(Limit);
 
 impl FromToml for Flows {
     fn from_toml(value: &DeValue<'_>, at: &Place, sink: &mut Sink) -> Option<Self> {
@@ -183,7 +192,9 @@ impl ThresholdsTable {
     }
 
     /// Every table of limits that was typed, with its direction.
-    pub(super) fn typed_limits(&self) -> impl Iterator<Item = (Direction, &Typed<LimitsTable>)> {
+    pub(super) fn typed_limits(
+        &self,
+    ) -> impl Iterator<Item = (Direction, &Typed<Box<LimitsTable>>)> {
         let directed = [self.network.as_ref(), self.total.as_ref()];
         let below = directed.into_iter().flatten().flat_map(|typed| {
             let DirectedTable { incoming, outgoing } = &typed.value;
@@ -216,7 +227,7 @@ impl LimitsTable {
 
     /// Where a limit of flows was typed.
     pub(super) fn flows_at(&self) -> Option<&Place> {
-        self.flows.as_ref().filter(|typed| typed.value.0.is_some()).map(|typed| &typed.at)
+        self.flows.as_ref().filter(|typed| typed.value.0 != Limit::Off).map(|typed| &typed.at)
     }
 
     /// Sets what was typed, removes what is off, and leaves the rest.
@@ -224,7 +235,7 @@ impl LimitsTable {
         for (class, typed) in self.classes() {
             let (pps, mbps) = match typed.map(|typed| &typed.value) {
                 None => continue,
-                Some(ClassLimit::Off) => (Some(None), Some(None)),
+                Some(ClassLimit::Off) => (Some(Limit::Off), Some(Limit::Off)),
                 Some(ClassLimit::On(table)) => (
                     table.pps.as_ref().map(|typed| typed.value.0),
                     table.mbps.as_ref().map(|typed| typed.value.0),
@@ -239,8 +250,8 @@ impl LimitsTable {
 }
 
 fn overlay_both(
-    incoming: Option<&Typed<LimitsTable>>,
-    outgoing: Option<&Typed<LimitsTable>>,
+    incoming: Option<&Typed<Box<LimitsTable>>>,
+    outgoing: Option<&Typed<Box<LimitsTable>>>,
     limits: &mut DirectedLimits,
 ) {
     if let Some(typed) = incoming {
@@ -251,12 +262,12 @@ fn overlay_both(
     }
 }
 
-/// `None`: not typed. `Some(None)`: off.
-fn put(limits: &mut Limits, metric: Metric, typed: Option<Option<f64>>) {
+/// Changes a limit where one was typed.
+fn put(limits: &mut Limits, metric: Metric, typed: Option<Limit>) {
     match typed {
         None => {}
-        Some(None) => limits.remove(metric),
-        Some(Some(limit)) => limits.set(metric, limit),
+        Some(Limit::Off) => limits.remove(metric),
+        Some(Limit::At(limit)) => limits.set(metric, limit),
     }
 }
 
@@ -268,10 +279,10 @@ fn is_off(value: &DeValue<'_>) -> bool {
     }
 }
 
-/// Reads a limit per second: `Some(None)` when it is off.
-fn limit(value: &DeValue<'_>, counts: Counts, at: &Place, sink: &mut Sink) -> Option<Option<f64>> {
+/// Reads a limit per second.
+fn limit(value: &DeValue<'_>, counts: Counts, at: &Place, sink: &mut Sink) -> Option<Limit> {
     if is_off(value) {
-        return Some(None);
+        return Some(Limit::Off);
     }
     let per_unit = if counts == Counts::Bits { 1e6 } else { 1.0 };
     let parsed = match value {
@@ -291,7 +302,7 @@ fn limit(value: &DeValue<'_>, counts: Counts, at: &Place, sink: &mut Sink) -> Op
         sink.error_fix(at, reason, or_off);
         return None;
     };
-    in_reason(limit, counts, at, sink).map(Some)
+    in_reason(limit, counts, at, sink).map(Limit::At)
 }
 
 /// Refuses limits that any traffic, or none that exists, would exceed.

@@ -116,7 +116,8 @@ proptest! {
     #[test]
     fn etherparse_reads_back_what_was_written(
         v6: bool, which in 0..3u8, from: u16, to: u16, flags in 0..0x200u16, word: u32,
-        payload in prop::collection::vec(any::<u8>(), 0..300), zeros in prop::option::of(0..1400usize),
+        payload in prop::collection::vec(any::<u8>(), 0..300),
+        zeros in prop::option::of(0..1400usize),
     ) {
         let transport = match which {
             0 => Transport::Udp { source: from, destination: to },
@@ -125,7 +126,7 @@ proptest! {
             // Echo: etherparse wants whole bodies of the types that have longer ones.
             _ => Transport::Icmp { kind: if v6 { 128 } else { 8 }, code: 0, body: word },
         };
-        let payload = match zeros { Some(n) => Payload::Zeros(n), None => Payload::Bytes(&payload) };
+        let payload = zeros.map_or(Payload::Bytes(&payload), Payload::Zeros);
         let packet = packet(v6, transport, payload);
         check(&frame(&[], packet), &packet);
     }

@@ -11,8 +11,8 @@ mod ethertype;
 mod pseudowire;
 mod wlan;
 
-use ethertype::step;
 pub(super) use ethertype::is_vlan;
+use ethertype::step;
 
 /// VLAN tags followed in one frame.
 pub const MAX_TAGS: u8 = 8;
@@ -133,11 +133,7 @@ type Step = Result<Layer, FrameError>;
 
 /// From the first byte of a frame to its first IP header.
 #[inline]
-pub(super) fn start<'a>(
-    link: LinkType,
-    mut cursor: Cursor<'a>,
-    frame: &mut Frame,
-) -> ToIp<'a> {
+pub(super) fn start<'a>(link: LinkType, mut cursor: Cursor<'a>, frame: &mut Frame) -> ToIp<'a> {
     if link == LinkType::ETHERNET {
         return walk(Layer::Ethernet, cursor, frame);
     }
@@ -276,11 +272,8 @@ fn ppp(cursor: &mut Cursor<'_>) -> Step {
         cursor.skip(2)?;
     }
     let first = cursor.u8()?;
-    let number = if first & 1 == 1 {
-        u16::from(first)
-    } else {
-        u16::from_be_bytes([first, cursor.u8()?])
-    };
+    let number =
+        if first & 1 == 1 { u16::from(first) } else { u16::from_be_bytes([first, cursor.u8()?]) };
     match number {
         0x0021 => Ok(Layer::Ipv4),
         0x0057 => Ok(Layer::Ipv6),

@@ -1,12 +1,12 @@
 //! The frames that nearly all frames are, read without a detour: Ethernet, up to two VLAN tags,
-//! IPv4 without options or IPv6 without extension headers, whole UDP or TCP.
+//! IPv4 without options or IPv6 without extension headers, whole UDP, TCP or ICMP.
 //!
 //! Anything odd, short or wrapped gives `None` and takes the general way, which would read these
 //! frames alike (a test holds the two against each other). Fields stay in registers here and are
 //! written once, which is worth a factor of three.
 
 use super::link::is_vlan;
-use super::transport::{TCP, UDP};
+use super::transport::{ICMP, ICMPV6, TCP, UDP};
 use super::{Frame, IpVersion};
 
 /// The IP header's part of a frame.
@@ -49,6 +49,7 @@ pub(super) fn read(data: &[u8]) -> Option<Frame> {
     let transport = match ip.protocol {
         UDP => udp(ip.payload)?,
         TCP => tcp(ip.payload)?,
+        ICMP | ICMPV6 => icmp(ip.payload)?,
         _ => return None,
     };
     let ip_offset = 14 + u32::from(vlan_tags) * 4;
@@ -128,4 +129,11 @@ fn tcp(payload: &[u8]) -> Option<Transport> {
         dst_port: u16::from_be_bytes([h[2], h[3]]),
         tcp_flags: u16::from_be_bytes([h[12] & 0x0f, h[13]]),
     })
+}
+
+#[inline]
+fn icmp(payload: &[u8]) -> Option<Transport> {
+    let type_and_code = payload.first_chunk()?;
+    let dst_port = u16::from_be_bytes(*type_and_code);
+    Some(Transport { src_port: 0, dst_port, tcp_flags: 0 })
 }

@@ -9,7 +9,7 @@ pub(super) const UDP: u8 = 17;
 const DCCP: u8 = 33;
 pub(super) const GRE: u8 = 47;
 pub(super) const ESP: u8 = 50;
-const ICMPV6: u8 = 58;
+pub(super) const ICMPV6: u8 = 58;
 const SCTP: u8 = 132;
 const UDP_LITE: u8 = 136;
 

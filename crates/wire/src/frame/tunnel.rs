@@ -87,17 +87,17 @@ impl TunnelPolicy {
     }
 
     /// Is a tunnel of this kind entered?
-    pub const fn enters(&self, kind: TunnelKind) -> bool {
+    pub const fn enters(self, kind: TunnelKind) -> bool {
         self.inner & 1 << kind as u8 != 0
     }
 
     /// Is any kind entered?
-    pub const fn enters_any(&self) -> bool {
+    pub const fn enters_any(self) -> bool {
         self.inner != 0
     }
 
     /// Tunnels entered in one frame, at most.
-    pub const fn depth(&self) -> u8 {
+    pub const fn depth(self) -> u8 {
         self.depth
     }
 }
@@ -151,7 +151,7 @@ impl fmt::Debug for TunnelPath {
     }
 }
 
-/// Can the payload of this TCP or UDP packet be a tunnel?
+/// Can the payload of this UDP, TCP or ICMP packet be a tunnel?
 pub(super) fn may_start(frame: &Frame) -> bool {
     frame.protocol == UDP && entrance::kind_of_ports(frame.src_port, frame.dst_port).is_some()
 }
@@ -160,7 +160,7 @@ pub(super) fn may_start(frame: &Frame) -> bool {
 ///
 /// When the way in is cut or leads to something else, the last packet reached stays the counted
 /// one.
-pub(super) fn descend(payload: Cursor<'_>, policy: &TunnelPolicy, frame: &mut Frame) {
+pub(super) fn descend(payload: Cursor<'_>, policy: TunnelPolicy, frame: &mut Frame) {
     let mut payload = payload;
     for _ in 0..=MAX_DEPTH {
         let (kind, layer, cursor) = match entrance::find(payload, frame) {

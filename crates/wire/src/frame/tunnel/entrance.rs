@@ -82,8 +82,8 @@ fn udp(payload: Cursor<'_>, src_port: u16, dst_port: u16) -> Found<'_> {
 }
 
 fn vxlan(at: &mut Cursor<'_>, port: u16) -> Carried {
-    let [flags, _, _, next, ..] = *at.take::<8>()?;
     const NEXT_PROTOCOL: u8 = 0x04;
+    let [flags, _, _, next, ..] = *at.take::<8>()?;
     if port != VXLAN_GPE_PORT || flags & NEXT_PROTOCOL == 0 {
         return Ok(Some(Layer::Ethernet));
     }

@@ -1,0 +1,18 @@
+//! The subcommands: each has its arguments beside its code and returns an exit status.
+
+use std::io;
+
+pub mod check;
+pub mod config;
+pub mod decode;
+pub mod demo;
+pub mod frame_args;
+pub mod replay;
+
+/// A reader that has seen enough (`| head`) is no error.
+fn quiet_when_closed(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,9 @@
+//! The Tidewall program as a library: the binary is a thin door to it, and tests and fuzz targets
+//! reach what they need. Nothing else imports it.
+
+pub mod capture_file;
+pub mod commands;
+pub mod config;
+pub mod demo;
+pub mod replay;
+pub mod report;

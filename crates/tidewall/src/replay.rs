@@ -1,0 +1,341 @@
+//! A replay: captures through the frame collector and the engine, by the captures' own time. The
+//! same input gives the same [`Outcome`], whatever the number of shards and the size of batches.
+
+use tidewall_collect::FrameCollector;
+use tidewall_engine::{Dealing, Engine, EngineStats, Policy};
+use tidewall_model::{
+    Attack, Count, DropCounters, FlowRecord, Prefix, SamplingRate, Timestamp, TrafficCounters,
+};
+use thiserror::Error;
+
+mod clock;
+mod guess;
+mod pacing;
+mod source;
+mod tally;
+
+pub use pacing::parse_time;
+pub use source::{FileSummary, Input};
+pub use tally::HostTotal;
+
+use crate::capture_file::CaptureFileError;
+use crate::config::Frames;
+use pacing::Pacer;
+use source::{Arrival, Merged};
+use tally::Tally;
+
+/// Packets that are looked at to guess the network. They are kept until it is known: 25 MB.
+const GUESS_PACKETS: usize = 200_000;
+/// Packets between two reports of progress.
+const PROGRESS_EVERY: u64 = 1 << 14;
+/// Keys the hash tables. Fixed: a replay must not depend on chance.
+const SEED: u64 = 0x7469_6465_7761_6c6c;
+
+/// What is to be done with the captures.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Networks and limits. Without a network the busiest destination is guessed.
+    pub policy: Policy,
+    /// Which header and which length of a frame counts.
+    pub frames: Frames,
+    /// Each packet stands for so many.
+    pub sampling: SamplingRate,
+    /// Packets come so many times faster than they were captured.
+    pub speed: f64,
+    /// The captures are played so many times.
+    pub rounds: u32,
+    /// When the first packet comes, if not when it was captured.
+    pub start_at: Option<Timestamp>,
+    /// Shards of the engine.
+    pub shards: usize,
+    /// Packets given to the engine at once.
+    pub batch: usize,
+    /// Hosts in [`Outcome::top_hosts`].
+    pub top: usize,
+}
+
+impl Settings {
+    /// One round at natural speed for a policy.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            frames: Frames::default(),
+            sampling: SamplingRate::ONE,
+            speed: 1.0,
+            rounds: 1,
+            start_at: None,
+            shards: 1,
+            batch: 1024,
+            top: 10,
+        }
+    }
+}
+
+/// What a replay found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// What was read, of one round.
+    pub files: Vec<FileSummary>,
+    /// Our networks.
+    pub networks: Vec<Prefix>,
+    /// They were guessed from the traffic.
+    pub guessed: bool,
+    /// Speed and rounds as asked for.
+    pub pace: (f64, u32),
+    /// Each packet stood for so many.
+    pub sampling: SamplingRate,
+    /// Replay time of the earliest and the latest packet.
+    pub span: Option<(Timestamp, Timestamp)>,
+    /// All packets have the same time.
+    pub instant: bool,
+    /// Packets received over all rounds, and their lengths on the wire; not scaled.
+    pub received: Count,
+    /// Packets not counted, by reason: frames without a record, and what the engine left out.
+    pub drops: DropCounters,
+    /// Counters of the engine's own life.
+    pub stats: EngineStats,
+    /// Traffic by direction, in the order of [`tidewall_model::Direction::ALL`]; scaled.
+    pub totals: [TrafficCounters; 4],
+    /// Different hosts of ours.
+    pub hosts: u64,
+    /// Traffic of hosts that were too many to be kept apart.
+    pub hosts_beyond: Count,
+    /// Hosts with the most bytes, largest first.
+    pub top_hosts: Vec<HostTotal>,
+    /// Attacks in order of their numbers, each as it was last.
+    pub attacks: Vec<Attack>,
+}
+
+impl Outcome {
+    /// Time from the first to the last packet, in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.span.map_or(0.0, |(first, last)| last.since(first).as_secs_f64())
+    }
+
+    /// What a reader of the numbers must know, in sentences.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut list = Vec::new();
+        for file in &self.files {
+            let FileSummary { name, outliers, set_back, .. } = file;
+            list.extend(file.truncated.clone());
+            list.extend(file.damaged.clone());
+            if *outliers > 0 {
+                list.push(format!(
+                    "{name}: packets with a time far from that of their neighbours, taken to have \
+                     come with the one before: {outliers}"
+                ));
+            }
+            if *set_back > 0 {
+                list.push(format!(
+                    "{name}: the capture's clock was set back; time goes on from where it was \
+                     (times: {set_back})"
+                ));
+            }
+        }
+        let (late, stats) = (self.stats.late, &self.stats);
+        if late > 0 {
+            list.push(format!("packets out of order, counted when they were read: {late}"));
+        }
+        if self.instant {
+            list.push(
+                "the capture has no duration: all packets have the same time, so rates say \
+                 nothing about the real ones"
+                    .to_owned(),
+            );
+        }
+        if self.networks.is_empty() {
+            list.push("no network is known, so nothing is watched: use --network".to_owned());
+        }
+        for (count, what) in [
+            (stats.hosts_refused, "packets counted for their network only: the host table was full"),
+            (stats.watch_refused, "hosts over a limit that could not be watched: too many were"),
+            (self.hosts_beyond.packets, "packets of hosts that are missing in the list of hosts"),
+        ] {
+            if count > 0 {
+                list.push(format!("{what}: {count}"));
+            }
+        }
+        list
+    }
+
+    /// Could a file not be read to its end?
+    pub fn is_damaged(&self) -> bool {
+        self.files.iter().any(|file| file.damaged.is_some())
+    }
+}
+
+/// How far a replay is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Packets so far.
+    pub packets: u64,
+    /// Bytes read so far, over all rounds.
+    pub position: u64,
+    /// Bytes to be read, if known.
+    pub length: Option<u64>,
+}
+
+/// Why nothing was replayed.
+#[derive(Debug, Error)]
+pub enum ReplayError {
+    /// A capture cannot be opened, or is none.
+    #[error("{0}")]
+    Capture(String),
+    /// Standard input is there once.
+    #[error("standard input can be read once only: {0}")]
+    Stdin(&'static str),
+    /// There is no packet in any of the files.
+    #[error("{0}: there is no packet in it")]
+    Empty(String),
+}
+
+impl From<CaptureFileError> for ReplayError {
+    fn from(error: CaptureFileError) -> Self {
+        Self::Capture(error.to_string())
+    }
+}
+
+/// Replays `inputs`; tells `progress` now and then how far it is.
+pub fn run(
+    inputs: &[Input],
+    settings: &Settings,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Outcome, ReplayError> {
+    let stdin = inputs.iter().filter(|input| input.is_stdin()).count();
+    if stdin > 1 {
+        return Err(ReplayError::Stdin("give `-` once"));
+    }
+    if stdin > 0 && settings.rounds > 1 {
+        return Err(ReplayError::Stdin("to repeat it, save it to a file first"));
+    }
+    let collector =
+        FrameCollector::new(settings.frames.tunnels, settings.frames.length, settings.sampling);
+    let mut merged = Merged::open(inputs, collector.clone())?;
+    let mut policy = settings.policy.clone();
+    let guessed = policy.networks.is_empty();
+    let mut first_part: Vec<Arrival> = Vec::new();
+    if guessed {
+        first_part.extend(merged.by_ref().take(GUESS_PACKETS));
+        let records = first_part.iter().filter_map(|arrival| arrival.record.as_ref());
+        policy.networks = guess::busiest_networks(records);
+    }
+    let mut drive = Drive::new(policy, settings);
+    let rounds = u64::from(settings.rounds.max(1));
+    for round in 0..rounds {
+        if round > 0 {
+            merged = Merged::open(inputs, collector.clone())?;
+        }
+        for arrival in std::mem::take(&mut first_part) {
+            drive.take(&arrival);
+        }
+        while let Some(arrival) = merged.next() {
+            drive.take(&arrival);
+            if drive.received.is_multiple_of(PROGRESS_EVERY) {
+                let (position, size) = merged.position();
+                progress(Progress {
+                    packets: drive.received,
+                    position: position + round * size.unwrap_or(0),
+                    length: size.map(|size| size.saturating_mul(rounds)),
+                });
+            }
+        }
+        drive.end_round(&merged);
+    }
+    if drive.received == 0 {
+        let names: Vec<_> = merged.summaries().into_iter().map(|file| file.name).collect();
+        return Err(ReplayError::Empty(names.join(", ")));
+    }
+    Ok(drive.finish(settings, guessed, merged.summaries()))
+}
+
+/// The engine and what drives it.
+struct Drive {
+    engine: Engine,
+    tally: Tally,
+    pacer: Pacer,
+    batch: Vec<FlowRecord>,
+    batch_size: usize,
+    received: u64,
+    bytes: u64,
+    drops: DropCounters,
+    span: Option<(Timestamp, Timestamp)>,
+    /// Capture times of the first packet, as long as all are equal to it.
+    instant: Option<Timestamp>,
+}
+
+impl Drive {
+    fn new(policy: Policy, settings: &Settings) -> Self {
+        let batch_size = settings.batch.clamp(1, 1 << 20);
+        Self {
+            engine: Engine::new(policy, settings.shards, Dealing::ByHost, SEED),
+            tally: Tally::default(),
+            pacer: Pacer::new(settings.speed, settings.start_at),
+            batch: Vec::with_capacity(batch_size),
+            batch_size,
+            received: 0,
+            bytes: 0,
+            drops: DropCounters::default(),
+            span: None,
+            instant: None,
+        }
+    }
+
+    fn take(&mut self, arrival: &Arrival) {
+        let time = self.pacer.place(arrival.time);
+        self.span = match self.span {
+            Some((first, last)) => Some((first.min(time), last.max(time))),
+            None => {
+                self.instant = Some(arrival.time);
+                Some((time, time))
+            }
+        };
+        self.instant = self.instant.filter(|instant| *instant == arrival.time);
+        if let Some(record) = arrival.record {
+            self.batch.push(FlowRecord { time, seq: self.received, ..record });
+            if self.batch.len() >= self.batch_size {
+                self.flush();
+            }
+        }
+        self.received += 1;
+    }
+
+    fn flush(&mut self) {
+        self.engine.ingest(&self.batch, &mut self.tally);
+        self.batch.clear();
+    }
+
+    fn end_round(&mut self, merged: &Merged) {
+        let bytes: u64 = merged.summaries().iter().map(|file| file.bytes).sum();
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.drops.merge(merged.drops());
+        self.pacer.next_round();
+    }
+
+    fn finish(mut self, settings: &Settings, guessed: bool, files: Vec<FileSummary>) -> Outcome {
+        self.flush();
+        self.engine.finish(&mut self.tally);
+        for attack in self.engine.attacks() {
+            self.tally.keep(attack);
+        }
+        let stats = self.engine.stats();
+        self.drops.merge(&stats.drops);
+        let (hosts, top_hosts) = self.tally.top_hosts(settings.top);
+        Outcome {
+            files,
+            networks: self.engine.policy().networks.clone(),
+            guessed,
+            pace: (settings.speed, settings.rounds.max(1)),
+            sampling: settings.sampling,
+            span: self.span,
+            instant: self.instant.is_some() && self.received > 1,
+            received: Count { packets: self.received, bytes: self.bytes },
+            drops: self.drops,
+            stats,
+            totals: self.tally.totals,
+            hosts,
+            hosts_beyond: self.tally.beyond,
+            top_hosts,
+            attacks: self.tally.take_attacks(),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The report of a replay: text for people, one JSON object for programs.
+
+mod json;
+mod number;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+pub use json::to_json;
+pub use text::to_text;
