@@ -229,7 +229,7 @@ const CASES: &[Case] = &[
     ("[detection]\nrelease_time = \"0s\"", 2, 16, "detection.release_time", "1s to 24h", "5min"),
     ("[capacity]\nhosts = 1023", 2, 9, "capacity.hosts", "from 1024", "takes at most"),
     ("[capacity]\nhosts = \"1G\"", 2, 9, "capacity.hosts", "GiB", "hosts = 1048576"),
-    ("[capacity]\nrecent = 1e9", 2, 10, "capacity.recent", "whole number", "256k"),
+    ("[capacity]\nrecent = 1e9", 2, 10, "capacity.recent", "whole number", "64k"),
     ("[frames]\nlength = \"wires\"", 2, 10, "frames.length", "\"ip_header\"", "\"wire\"?"),
     ("[frames]\ninner = [\"gtpu\"]", 2, 10, "frames.inner[0]", "tunnel", "\"gtp-u\"?"),
     ("[frames]\ndepth = 9", 2, 9, "frames.depth", "1 to 8", "depth = 2"),
@@ -751,7 +751,8 @@ proptest! {
         pps in 1u32.., mbps in 1u32..=100_000_000, flows in 1u32..,
     ) {
         let text = format!(
-            "[thresholds.incoming]\nudp = {{ pps = {pps}, mbps = \"{mbps} Mbps\" }}\nflows = {flows}\n"
+            "[thresholds.incoming]\nudp = {{ pps = {pps}, mbps = \"{mbps} Mbps\" }}\n\
+             flows = {flows}\n"
         );
         let limits = good(&text).policy.groups[0].host.incoming.clone();
         prop_assert_eq!(limit(&limits, TrafficClass::Udp, Unit::Packets), Some(f64::from(pps)));

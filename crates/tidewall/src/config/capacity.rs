@@ -24,7 +24,7 @@ table! {
         flows: u32,
 
         /// Recent records from which the sample of an attack is taken, from 256 to 16777216.
-        #[default = "65_536"]
+        #[default = "16_384"]
         #[example = "\"256k\""]
         recent: u32,
 

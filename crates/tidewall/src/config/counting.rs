@@ -18,7 +18,8 @@ table! {
         #[example = "false"]
         outgoing: bool,
 
-        /// Count traffic between two of our own hosts: as outgoing of the one, incoming of the other.
+        /// Count traffic between two of our own hosts: as outgoing of the one and incoming of the
+        /// other.
         #[default = "true"]
         #[example = "false"]
         internal: bool,

@@ -281,7 +281,7 @@ macro_rules! table {
 
         impl $name {
             /// What the printed file and the error texts say about it.
-            pub(in crate::config) const TABLE: $crate::config::table::Table = $crate::config::table::Table {
+            pub(in crate::config) const TABLE: $crate::config::Table = $crate::config::Table {
                 about: &[$($about),+],
                 keys: &[$($crate::config::table::Key {
                     name: stringify!($key),
