@@ -6,7 +6,9 @@
 //! nothing, and a host that was not seen has neither time nor memory. When a window closes the
 //! arena is handed over whole and an empty one takes its place.
 
-use tidewall_model::{Count, DirectedCounters, Direction, TrafficClass, TrafficCounters};
+use tidewall_model::{Count, DirectedCounters, Direction, TrafficCounters};
+
+use crate::tallies::{Addition, Share};
 
 /// What identifies a host in an arena: its address and the zone that holds it. The zone tells the
 /// IP version apart, because a zone is a prefix of one family.
@@ -25,30 +27,9 @@ pub const IN: Side = 0;
 /// Traffic from the host.
 pub const OUT: Side = 1;
 
-/// Side of a direction.
-pub const fn side_of(direction: Direction) -> Side {
-    match direction {
-        Direction::Outgoing => OUT,
-        _ => IN,
-    }
-}
-
 /// Direction of a side.
 pub const fn direction_of(side: Side) -> Direction {
     if side == OUT { Direction::Outgoing } else { Direction::Incoming }
-}
-
-/// Which of the four counters that split the total a packet belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// ICMP and ICMPv6.
-    Icmp,
-    /// Any other protocol.
-    Other,
 }
 
 /// Counters of one host in one window: 136 bytes, the classes that most hosts have.
@@ -68,9 +49,9 @@ pub struct HostEntry {
 /// Classes that most hosts have.
 #[derive(Clone, Copy, Debug, Default)]
 struct Common {
-    tcp: Count,
-    tcp_syn: Count,
-    udp: Count,
+    /// TCP and UDP, by [`Share`].
+    shares: [Count; 2],
+    syn: Count,
 }
 
 /// Classes that few hosts have.
@@ -83,23 +64,6 @@ struct Rare {
 }
 
 const HOT: u32 = 1 << 31;
-
-/// One packet, sample or flow, as the counters see it.
-#[derive(Clone, Copy, Debug)]
-pub struct Addition {
-    /// Scaled packets and bytes.
-    pub count: Count,
-    /// Its sampling rate.
-    pub weight: u32,
-    /// Its part of the total.
-    pub share: Share,
-    /// Counts as SYN.
-    pub syn: bool,
-    /// Is a fragment.
-    pub fragment: bool,
-    /// Was dropped by the router.
-    pub dropped: bool,
-}
 
 impl HostEntry {
     /// Who it is.
@@ -159,8 +123,8 @@ impl HostArena {
     #[inline]
     pub fn total(&self, entry: &HostEntry, side: Side) -> Count {
         let common = &entry.common[side];
-        let mut total = common.tcp;
-        total += common.udp;
+        let mut total = common.shares[0];
+        total += common.shares[1];
         if let Some(rare) = entry.rare_index() {
             total += self.rare[rare][side].icmp;
             total += self.rare[rare][side].other;
@@ -174,9 +138,9 @@ impl HostArena {
         let rare = entry.rare_index().map(|at| self.rare[at][side]).unwrap_or_default();
         TrafficCounters {
             total: self.total(entry, side),
-            tcp: common.tcp,
-            tcp_syn: common.tcp_syn,
-            udp: common.udp,
+            tcp: common.shares[Share::Tcp as usize],
+            tcp_syn: common.syn,
+            udp: common.shares[Share::Udp as usize],
             icmp: rare.icmp,
             fragment: rare.fragment,
             dropped: rare.dropped,
@@ -206,10 +170,10 @@ impl HostArena {
     #[inline]
     pub fn touch(&self, entry: u32) -> u64 {
         let entry = self.entries.get((entry as usize).wrapping_sub(1));
-        entry.map_or(0, |entry| entry.bits_low ^ entry.common[OUT].udp.bytes)
+        entry.map_or(0, |entry| entry.bits_low ^ entry.common[OUT].syn.bytes)
     }
 
-    /// Adds to an entry's counters; gives the part of the total that changed, as it is now.
+    /// Adds to an entry's counters; gives the share that changed, as it is now.
     #[inline]
     pub fn add(&mut self, at: usize, side: Side, add: &Addition) -> Count {
         let entry = &mut self.entries[at];
@@ -217,18 +181,18 @@ impl HostArena {
             entry.weight[side] = add.weight;
         }
         let common = &mut entry.common[side];
-        if add.syn {
-            common.tcp_syn += add.count;
-        }
-        let changed = match add.share {
-            Share::Tcp => &mut common.tcp,
-            Share::Udp => &mut common.udp,
-            Share::Icmp | Share::Other => return self.add_rare(at, side, add),
+        let Some(share) = common.shares.get_mut(add.share as usize) else {
+            return self.add_rare(at, side, add);
         };
-        *changed += add.count;
-        let changed = *changed;
-        if add.fragment || add.dropped {
-            self.add_rare(at, side, add);
+        *share += add.count;
+        let changed = *share;
+        if !add.marks.is_empty() {
+            if add.marks.syn() {
+                common.syn += add.count;
+            }
+            if add.marks.fragment() || add.marks.dropped() {
+                self.add_rare(at, side, add);
+            }
         }
         changed
     }
@@ -245,10 +209,10 @@ impl HostArena {
             }
         };
         let rare = &mut self.rare[position][side];
-        if add.fragment {
+        if add.marks.fragment() {
             rare.fragment += add.count;
         }
-        if add.dropped {
+        if add.marks.dropped() {
             rare.dropped += add.count;
         }
         let changed = match add.share {
@@ -426,27 +390,5 @@ impl HostIndex {
             self.size = (self.used * 4).next_power_of_two().clamp(SMALLEST, self.size);
             self.used = 0;
         }
-    }
-}
-
-/// Adds a class's count to totals of a period: shared by zones and global totals.
-#[inline]
-pub fn add_to(counters: &mut TrafficCounters, add: &Addition) {
-    let share = match add.share {
-        Share::Tcp => TrafficClass::Tcp,
-        Share::Udp => TrafficClass::Udp,
-        Share::Icmp => TrafficClass::Icmp,
-        Share::Other => TrafficClass::Other,
-    };
-    counters.total += add.count;
-    *counters.get_mut(share) += add.count;
-    if add.syn {
-        counters.tcp_syn += add.count;
-    }
-    if add.fragment {
-        counters.fragment += add.count;
-    }
-    if add.dropped {
-        counters.dropped += add.count;
     }
 }

@@ -14,7 +14,7 @@ use crate::evidence::RuleSettings;
 use crate::lpm::PrefixTable;
 use crate::policy::{Limits, Policy};
 use crate::scan::Scan;
-use crate::shard::{Reading, ZoneEntry};
+use crate::shard::Reading;
 use crate::subject::{Subject, Totals, difference};
 use crate::watch::{Active, Finding, State, Tally};
 use crate::zones::Zones;
@@ -144,7 +144,7 @@ impl Detector {
         &mut self,
         moment: Moment,
         readings: &[Reading],
-        sums: &BTreeMap<u32, ZoneEntry>,
+        sums: &BTreeMap<u32, [Tally; 2]>,
         policy: &Policy,
         zones: &Zones,
     ) -> Vec<Notice> {
@@ -232,13 +232,13 @@ impl Detector {
         }
     }
 
-    fn total_tally(&self, total: u32, sums: &BTreeMap<u32, ZoneEntry>) -> [Tally; 2] {
+    fn total_tally(&self, total: u32, sums: &BTreeMap<u32, [Tally; 2]>) -> [Tally; 2] {
         let mut tally = [Tally::default(); 2];
-        for (zone, entry) in sums {
+        for (zone, sides) in sums {
             if self.totals.of_zone(*zone).contains(&total) {
                 for side in [IN, OUT] {
-                    tally[side].counters += &entry.sides[side];
-                    tally[side].weight = tally[side].weight.max(entry.weight[side]);
+                    tally[side].counters += &sides[side].counters;
+                    tally[side].weight = tally[side].weight.max(sides[side].weight);
                 }
             }
         }

@@ -84,9 +84,9 @@ impl<'a> WindowView<'a> {
         &self,
     ) -> impl Iterator<Item = (tidewall_model::Prefix, DirectedCounters)> + 'a {
         let mut sums = vec![None::<DirectedCounters>; self.zones.networks().len()];
-        for (zone, entry) in &self.scan.zones {
+        for (zone, sides) in &self.scan.zones {
             let network = self.zones.zone(*zone).network as usize;
-            *sums[network].get_or_insert_default() += &crate::subject::directed(&entry.sides);
+            *sums[network].get_or_insert_default() += &DirectedCounters { incoming: sides[0].counters, outgoing: sides[1].counters };
         }
         let networks = self.zones.networks();
         sums.into_iter().zip(networks).filter_map(|(sum, network)| Some((*network, sum?)))

@@ -25,6 +25,7 @@ mod samples;
 mod scan;
 mod shard;
 mod subject;
+mod tallies;
 mod watch;
 mod whitelist;
 mod zones;

@@ -89,13 +89,13 @@ fn push_start(starts: &mut Vec<Start>, at: u128, value: u32) {
 /// IPv4: strides of 16, 8 and 8 bits.
 #[derive(Clone, Debug)]
 struct Table4 {
-    root: Vec<u32>,
+    root: Box<[u32; 1 << 16]>,
     chunks: Vec<u32>,
 }
 
 impl Table4 {
     fn new(starts: &[Start]) -> Self {
-        let mut table = Self { root: vec![NONE; 1 << 16], chunks: Vec::new() };
+        let mut table = Self { root: Box::new([NONE; 1 << 16]), chunks: Vec::new() };
         for (at, (first, value)) in starts.iter().enumerate() {
             let next = starts.get(at + 1).map_or(1 << 32, |(first, _)| *first as u64);
             table.paint(*first as u64, next, *value);

@@ -9,6 +9,7 @@ use crate::arena::{HostKey, IN, OUT};
 use crate::flows::{FlowSet, Inserted};
 use crate::policy::Capacity;
 use crate::shard::{Reading, WindowSummary, ZoneEntry};
+use crate::watch::Tally;
 use crate::zones::Zones;
 
 /// What all shards together say of a window.
@@ -16,8 +17,8 @@ use crate::zones::Zones;
 pub struct Scan {
     /// Hosts that came near a limit, by key, with their sums over all shards.
     pub candidates: BTreeMap<HostKey, Reading>,
-    /// Sums over all shards by zone, with flows.
-    pub zones: BTreeMap<u32, ZoneEntry>,
+    /// Sums over all shards by zone and side, with flows.
+    pub zones: BTreeMap<u32, [Tally; 2]>,
     /// Sums over all shards by direction, with flows.
     pub totals: [TrafficCounters; 4],
 }
@@ -35,16 +36,16 @@ impl Scan {
         scan.zones = sum_zones(summaries.iter().map(|summary| summary.zones.as_slice()));
         for summary in summaries {
             for (sum, part) in scan.totals.iter_mut().zip(&summary.totals) {
-                *sum += part;
+                *sum += &part.counters();
             }
             scan.screen(summary, zones);
         }
         if parts && summaries.len() > 1 {
             scan.sum_parts(summaries, capacity);
         }
-        for entry in scan.zones.values() {
-            scan.totals[0].flows += entry.sides[IN].flows;
-            scan.totals[1].flows += entry.sides[OUT].flows;
+        for sides in scan.zones.values() {
+            scan.totals[0].flows += sides[IN].counters.flows;
+            scan.totals[1].flows += sides[OUT].counters.flows;
         }
         scan
     }
@@ -81,9 +82,9 @@ impl Scan {
 
     fn add_flows(&mut self, flows: Option<(u32, [u64; 2])>) {
         let Some((zone, sum)) = flows else { return };
-        if let Some(entry) = self.zones.get_mut(&zone) {
-            entry.sides[IN].flows += sum[IN];
-            entry.sides[OUT].flows += sum[OUT];
+        if let Some(sides) = self.zones.get_mut(&zone) {
+            sides[IN].counters.flows += sum[IN];
+            sides[OUT].counters.flows += sum[OUT];
         }
     }
 
@@ -123,16 +124,16 @@ impl Scan {
     }
 }
 
-/// Sums zone entries over shards.
-pub fn sum_zones<'a>(parts: impl Iterator<Item = &'a [ZoneEntry]>) -> BTreeMap<u32, ZoneEntry> {
-    let mut sums: BTreeMap<u32, ZoneEntry> = BTreeMap::new();
+/// Sums zone entries over shards, by zone and side; without flows.
+pub fn sum_zones<'a>(
+    parts: impl Iterator<Item = &'a [ZoneEntry]>,
+) -> BTreeMap<u32, [Tally; 2]> {
+    let mut sums: BTreeMap<u32, [Tally; 2]> = BTreeMap::new();
     for entry in parts.flatten() {
-        let sum = sums
-            .entry(entry.zone)
-            .or_insert(ZoneEntry { zone: entry.zone, ..ZoneEntry::default() });
+        let sum = sums.entry(entry.zone).or_default();
         for side in [IN, OUT] {
-            sum.sides[side] += &entry.sides[side];
-            sum.weight[side] = sum.weight[side].max(entry.weight[side]);
+            sum[side].counters += &entry.sides[side].counters();
+            sum[side].weight = sum[side].weight.max(entry.weight[side]);
         }
     }
     sums

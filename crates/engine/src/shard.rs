@@ -4,15 +4,16 @@
 use std::sync::Arc;
 
 use tidewall_model::{
-    Count, Direction, DropCounters, DropReason, FlowRecord, Fragment, TcpFlags, TrafficCounters,
-    protocol,
+    Count, Direction, DropCounters, DropReason, FlowRecord, Forwarding, Fragment, TcpFlags,
+    TrafficCounters, protocol,
 };
 
-use crate::arena::{Addition, HostArena, HostIndex, HostKey, IN, OUT, Place, Share, Side, add_to};
+use crate::arena::{HostArena, HostIndex, HostKey, IN, OUT, Place, Side};
 use crate::flows::{FlowSet, Inserted};
 use crate::lpm::PrefixTable;
 use crate::policy::{Capacity, Counting, Policy};
 use crate::recent::Recent;
+use crate::tallies::{Addition, Marks, Share, Tallies};
 use crate::whitelist::Rules;
 use crate::zones::{FlowTuple, Zones};
 
@@ -36,8 +37,8 @@ pub enum Half {
 pub struct ZoneEntry {
     /// Number of the zone.
     pub zone: u32,
-    /// Counters by side, without flows.
-    pub sides: [TrafficCounters; 2],
+    /// Counters by side.
+    pub sides: [Tallies; 2],
     /// Largest sampling rate by side.
     pub weight: [u32; 2],
 }
@@ -50,7 +51,7 @@ pub struct WindowSummary {
     /// Zones that were seen, in order of first sight.
     pub zones: Vec<ZoneEntry>,
     /// All traffic by direction (in the order of [`Direction::ALL`]), without flows.
-    pub totals: [TrafficCounters; 4],
+    pub totals: [Tallies; 4],
     /// Flows of the hosts: entry number × 2 + side, and tag.
     pub flows: FlowSet,
     /// The hosts that the detector asked for, in its order.
@@ -238,7 +239,7 @@ impl Shard {
         }
         if first {
             self.stats.ingested += 1;
-            add_to(&mut self.window.totals[direction as usize], addition);
+            self.window.totals[direction as usize].add(addition);
         }
         if direction == Direction::Internal && !self.counting.internal {
             return;
@@ -305,15 +306,15 @@ impl Shard {
             _ => Share::Other,
         };
         let flags = record.tcp_flags;
+        let syn = share == Share::Tcp
+            && flags.has(TcpFlags::SYN)
+            && (self.counting.syn_with_ack || !flags.has(TcpFlags::ACK));
+        let dropped = record.forwarding == Forwarding::Dropped;
         Addition {
             count: Count { packets: record.scaled_packets(), bytes: record.scaled_bytes() },
             weight: record.sampling.get(),
             share,
-            syn: share == Share::Tcp
-                && flags.has(TcpFlags::SYN)
-                && (self.counting.syn_with_ack || !flags.has(TcpFlags::ACK)),
-            fragment: record.fragment.is_fragment(),
-            dropped: record.forwarding == tidewall_model::Forwarding::Dropped,
+            marks: Marks::new(syn, record.fragment.is_fragment(), dropped),
         }
     }
 
@@ -361,7 +362,7 @@ impl Shard {
         }
         let entry = &mut self.window.zones[*position as usize - 1];
         entry.weight[side] = entry.weight[side].max(add.weight);
-        add_to(&mut entry.sides[side], add);
+        entry.sides[side].add(add);
     }
 
     /// What became hot in this slice, and how the watched hosts stand.
@@ -417,7 +418,7 @@ impl Shard {
 
     /// Was nothing counted since the window began?
     pub fn is_idle(&self) -> bool {
-        self.window.zones.is_empty() && self.window.totals.iter().all(|t| t.total.packets == 0)
+        self.window.zones.is_empty() && self.window.totals.iter().all(Tallies::is_empty)
     }
 
     /// Counters that never reset.

@@ -1,7 +1,7 @@
 //! What can be attacked, compiled: hosts by key, and the totals of networks and groups that have
 //! limits, with the zones that add up to them.
 
-use tidewall_model::{DirectedCounters, Prefix, Target, TrafficCounters};
+use tidewall_model::{Prefix, Target, TrafficCounters};
 
 use crate::arena::HostKey;
 use crate::policy::{DirectedLimits, Policy};
@@ -112,9 +112,4 @@ pub fn difference(now: &TrafficCounters, before: &TrafficCounters) -> TrafficCou
     }
     result.flows = now.flows.saturating_sub(before.flows);
     result
-}
-
-/// Both sides as the model's value.
-pub fn directed(sides: &[TrafficCounters; 2]) -> DirectedCounters {
-    DirectedCounters { incoming: sides[0], outgoing: sides[1] }
 }

@@ -42,11 +42,6 @@ impl Rules {
     pub fn matches(&self, record: &FlowRecord) -> bool {
         self.0.iter().any(|rule| rule.matches(record))
     }
-
-    /// No rule that could match?
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 impl CompiledRule {

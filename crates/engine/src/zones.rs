@@ -167,12 +167,6 @@ impl Zones {
         Address { family, bits: key.bits }
     }
 
-    /// Key of an address, if it is ours.
-    pub fn key(&self, address: Address) -> Option<HostKey> {
-        let zone = self.lookup(address.family, address.bits)?;
-        Some(HostKey { zone, bits: address.bits })
-    }
-
     /// Is so much of one share, with the record's sampling rate, worth a look in every slice?
     #[inline]
     pub fn is_hot(&self, zone: u32, side: usize, packets: u64, bytes: u64, weight: u32) -> bool {
@@ -201,7 +195,11 @@ impl Zones {
             | u64::from(flow.protocol) << 8
             | flow.side as u64;
         let a = fold(local ^ self.seed, remote ^ SECRET[0]);
-        let b = fold(local_high ^ SECRET[1], remote_high ^ SECRET[2] ^ ports);
+        let b = if local_high | remote_high == 0 {
+            ports
+        } else {
+            fold(local_high ^ SECRET[1], remote_high ^ SECRET[2]) ^ ports
+        };
         (fold(a ^ SECRET[3], b ^ self.seed) >> 16) as u32
     }
 }
@@ -293,8 +291,13 @@ mod tests {
         policy
     }
 
+    fn key(zones: &Zones, address: Address) -> Option<HostKey> {
+        let zone = zones.lookup(address.family, address.bits)?;
+        Some(HostKey { zone, bits: address.bits })
+    }
+
     fn at(zones: &Zones, ip: &str) -> Option<(String, String, u32)> {
-        let key = zones.key(ip.parse::<std::net::IpAddr>().unwrap().into())?;
+        let key = key(zones, ip.parse::<std::net::IpAddr>().unwrap().into())?;
         let zone = zones.zone(key.zone);
         let network = zones.networks()[zone.network as usize];
         Some((zone.prefix.to_string(), network.to_string(), zone.group))
@@ -333,11 +336,11 @@ mod tests {
         assert_eq!(zones.dense(), 256);
         let mut seen = std::collections::BTreeSet::new();
         for low in 0..256u32 {
-            let key = zones.key(Address::v4(0x0a00_0000 + low)).unwrap();
+            let key = key(&zones, Address::v4(0x0a00_0000 + low)).unwrap();
             let Place::Dense(position) = zones.place(key) else { panic!("10.0.0.{low}") };
             assert!(position < zones.dense() && seen.insert(position));
         }
-        let key = zones.key(Address::v4(0xc000_0201)).unwrap();
+        let key = key(&zones, Address::v4(0xc000_0201)).unwrap();
         assert!(matches!(zones.place(key), Place::Hashed(_)));
     }
 }

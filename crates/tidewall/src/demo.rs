@@ -23,7 +23,7 @@ use tidewall_scenario::{FrameRenderer, Generator, RenderError, Scenario, Truth};
 use tidewall_wire::frame::LinkType;
 
 pub use capture::CaptureWriter;
-pub use policy::policy;
+pub use policy::{configuration, policy};
 
 use watch::{Injection, News, Watch};
 

@@ -1,12 +1,12 @@
 //! A replay: captures through the frame collector and the engine, by the captures' own time. The
 //! same input gives the same [`Outcome`], whatever the number of shards and the size of batches.
 
+use thiserror::Error;
 use tidewall_collect::FrameCollector;
 use tidewall_engine::{Dealing, Engine, EngineStats, Policy};
 use tidewall_model::{
     Attack, Count, DropCounters, FlowRecord, Prefix, SamplingRate, Timestamp, TrafficCounters,
 };
-use thiserror::Error;
 
 mod clock;
 mod guess;
@@ -147,7 +147,10 @@ impl Outcome {
             list.push("no network is known, so nothing is watched: use --network".to_owned());
         }
         for (count, what) in [
-            (stats.hosts_refused, "packets counted for their network only: the host table was full"),
+            (
+                stats.hosts_refused,
+                "packets counted for their network only: the host table was full",
+            ),
             (stats.watch_refused, "hosts over a limit that could not be watched: too many were"),
             (self.hosts_beyond.packets, "packets of hosts that are missing in the list of hosts"),
         ] {

@@ -4,8 +4,5 @@ mod json;
 mod number;
 mod text;
 
-#[cfg(test)]
-mod tests;
-
 pub use json::to_json;
 pub use text::to_text;

@@ -14,7 +14,7 @@ use crate::demo::card::Card;
 use crate::demo::clock::{Clock, Pace};
 use crate::demo::run::{Effort, Face, Plain, Speed, run as show};
 use crate::demo::screen::Screen;
-use crate::demo::{CaptureWriter, Demo, DemoError, words};
+use crate::demo::{CaptureWriter, Demo, DemoError, configuration, words};
 
 const USUAL_SECONDS: u64 = 60;
 /// Larger scenario files are refused: they are a few lines.
@@ -37,7 +37,8 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Also write the packets as a pcap with nanoseconds, for `tidewall replay` and other tools:
-    /// the first 128 bytes of each, with its true length (about 50 MB in 10 s).
+    /// the first 128 bytes of each, with its true length (about 10 MB for each second). Networks
+    /// and limits are written beside it, to FILE.pcap.toml.
     #[arg(long, value_name = "FILE.pcap")]
     pub write: Option<PathBuf>,
     /// Print lines, also on a terminal. (Elsewhere lines are printed anyway.)
@@ -55,7 +56,7 @@ pub struct DemoArgs {
 /// Runs the command.
 pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let scenario = scenario(args)?;
-    let capture = args.write.as_deref().map(create).transpose()?;
+    let capture = args.write.as_deref().map(|path| create(path, &scenario)).transpose()?;
     let mut demo = Demo::new(scenario, capture);
     let terminal = io::stdout().is_terminal();
     let speed = if args.fast || !terminal { Speed::Fast } else { Speed::Real };
@@ -74,6 +75,11 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let card = Card::of(&demo);
     card.write(&demo, &mut io::stdout().lock())?;
     report_effort(&demo, effort)?;
+    if let Some(path) = &args.write {
+        let (capture, config) = (path.display(), configuration_path(path));
+        let config = config.display();
+        writeln!(io::stderr(), "replay it: tidewall replay {capture} --config {config}")?;
+    }
     Ok(if card.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -100,11 +106,22 @@ fn scenario(args: &DemoArgs) -> anyhow::Result<Scenario> {
     Ok(scenario)
 }
 
-fn create(path: &Path) -> anyhow::Result<CaptureWriter> {
-    let file = File::create(path).with_context(|| {
-        format!("{}: cannot be created; does the directory exist?", path.display())
-    })?;
+/// Begins the capture, and writes the configuration that it is to be replayed with.
+fn create(path: &Path, scenario: &Scenario) -> anyhow::Result<CaptureWriter> {
+    let cannot = |path: &Path| {
+        format!("{}: cannot be created; check the directory and its permissions", path.display())
+    };
+    let file = File::create(path).with_context(|| cannot(path))?;
+    let beside = configuration_path(path);
+    std::fs::write(&beside, configuration(scenario)).with_context(|| cannot(&beside))?;
     Ok(CaptureWriter::new(file))
+}
+
+/// `FILE.pcap.toml`: no other file is likely to have that name.
+fn configuration_path(capture: &Path) -> PathBuf {
+    let mut name = capture.as_os_str().to_owned();
+    name.push(".toml");
+    PathBuf::from(name)
 }
 
 /// Plain lines on standard output, with a bar on standard error when a file is written and nobody

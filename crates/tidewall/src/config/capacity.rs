@@ -25,7 +25,7 @@ table! {
 
         /// Recent records from which the sample of an attack is taken, from 256 to 16777216.
         #[default = "16_384"]
-        #[example = "\"256k\""]
+        #[example = "\"64k\""]
         recent: u32,
 
         /// IPv4 addresses of our networks that are found without a hash: 4 bytes each, taken when

@@ -55,11 +55,6 @@ impl Card {
         self.count(Fate::Missed)
     }
 
-    /// Attacks that were named or missed.
-    pub fn decided(&self) -> usize {
-        self.found() + self.missed()
-    }
-
     /// Things that were named and did not happen.
     pub fn false_alarms(&self) -> usize {
         self.score.false_alarms.len()
@@ -85,47 +80,41 @@ impl Card {
         Some(((*low + *high) / 2, worst))
     }
 
-    /// One line: `found 3 of 3, missed 0, false alarms 0; time to detect ...`.
-    pub fn line(&self) -> String {
-        let times = match self.times() {
-            Some((median, worst)) => format!(
-                "; time to detect: median {}, worst {}",
-                words::milliseconds(median),
-                words::milliseconds(worst)
-            ),
-            None => String::new(),
-        };
-        let (found, decided) = (self.found(), self.decided());
+    /// `found 3 of 3, missed 0, false alarms 0`, of those that are decided.
+    pub fn counts(&self) -> String {
+        let (found, decided) = (self.found(), self.found() + self.missed());
         let (missed, false_alarms) = (self.missed(), self.false_alarms());
-        format!("found {found} of {decided}, missed {missed}, false alarms {false_alarms}{times}")
+        format!("found {found} of {decided}, missed {missed}, false alarms {false_alarms}")
+    }
+
+    /// `median 366 ms, worst 1,416 ms`: how long it took to name what was found.
+    pub fn times_in_words(&self) -> Option<String> {
+        let (median, worst) = self.times()?;
+        let (median, worst) = (words::milliseconds(median), words::milliseconds(worst));
+        Some(format!("median {median}, worst {worst}"))
     }
 
     /// The whole card.
     pub fn write(&self, demo: &Demo, out: &mut impl Write) -> io::Result<()> {
         let scenario = demo.scenario();
-        let seconds = demo.elapsed().as_secs_f64();
-        writeln!(
-            out,
-            "\nScore of \"{}\", {seconds:.0} s, seed {}\n",
-            scenario.name, scenario.seed
-        )?;
+        let whole = scenario.duration_ns as f64 / 1e9;
+        let (name, seed) = (&scenario.name, scenario.seed);
+        writeln!(out, "\nScore of \"{name}\", {whole:.0} s, seed {seed}\n")?;
         self.write_table(out)?;
-        let starts = scenario.start;
-        self.write_false_alarms(demo, starts, out)?;
+        self.write_false_alarms(demo, out)?;
         let (packets, drops) = (demo.packets(), demo.drops());
-        write!(out, "packets: {} generated, ", words::grouped(packets))?;
-        let dropped = drops.total();
-        writeln!(
-            out,
-            "{} counted, {} not counted",
-            words::grouped(packets.saturating_sub(dropped)),
-            words::grouped(dropped)
-        )?;
+        let counted = words::grouped(packets.saturating_sub(drops.total()));
+        let (packets, dropped) = (words::grouped(packets), words::grouped(drops.total()));
+        writeln!(out, "packets: {packets} generated, {counted} counted, {dropped} not counted")?;
         let open = self.count(Fate::Open);
-        if open > 0 {
-            writeln!(out, "stopped early: {open} attacks were not decided")?;
+        if !demo.is_over() {
+            let at = demo.elapsed().as_secs_f64();
+            writeln!(out, "stopped at {at:.1} s of {whole:.0}: {open} attacks were not decided")?;
         }
-        writeln!(out, "{}", self.line())
+        match self.times_in_words() {
+            Some(times) => writeln!(out, "{}; time to detect: {times}", self.counts()),
+            None => writeln!(out, "{}", self.counts()),
+        }
     }
 
     fn count(&self, fate: Fate) -> usize {
@@ -133,6 +122,9 @@ impl Card {
     }
 
     fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
+        if self.fates.is_empty() {
+            return writeln!(out, "  no attack was injected: nothing should be found\n");
+        }
         let rows: Vec<[String; 5]> =
             self.score.outcomes.iter().zip(&self.fates).map(|(o, f)| row(o, *f)).collect();
         let head = ["attack", "target", "expected", "found after", "named"].map(str::to_owned);
@@ -157,12 +149,8 @@ impl Card {
         writeln!(out)
     }
 
-    fn write_false_alarms(
-        &self,
-        demo: &Demo,
-        start: Timestamp,
-        out: &mut impl Write,
-    ) -> io::Result<()> {
+    fn write_false_alarms(&self, demo: &Demo, out: &mut impl Write) -> io::Result<()> {
+        let start = demo.scenario().start;
         if self.score.false_alarms.is_empty() {
             return writeln!(out, "false alarms: none");
         }

@@ -146,11 +146,15 @@ fn event_line(event: &AttackEvent) -> String {
 }
 
 fn status_line(status: Status) -> String {
+    let running = match status.running {
+        0 => "no attack".to_owned(),
+        1 => "1 attack".to_owned(),
+        more => format!("{more} attacks"),
+    };
     format!(
-        "          {} packets/s, {}, {} hosts, {} attacks running",
+        "          {} packets/s, {}, {} hosts, {running}",
         words::rate(status.pps),
         words::bits(status.bps),
-        words::grouped(status.hosts as u64),
-        status.running
+        words::grouped(status.hosts as u64)
     )
 }

@@ -139,45 +139,43 @@ impl View {
         .areas(area);
         // Side by side where there is room, else the log gets what the hosts leave.
         let [hosts, log] = if area.width >= 160 {
-            Layout::horizontal([Constraint::Length(78), Constraint::Fill(1)]).areas(below)
+            Layout::horizontal([Constraint::Length(92), Constraint::Fill(1)]).areas(below)
         } else {
             Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(below)
         };
-        frame.render_widget(self.title(demo, pace), title);
-        self.draw_rates(frame, demo, rates);
+        frame.render_widget(Self::title(demo), title);
+        self.draw_rates(frame, demo, pace, rates);
         self.draw_attacks(frame, demo, attacks);
         self.draw_hosts(frame, demo, hosts);
         self.draw_log(frame, demo, log);
         self.draw_score(frame, demo, score);
     }
 
-    fn title(&self, demo: &Demo, pace: &Pace) -> Line<'static> {
+    fn title(demo: &Demo) -> Line<'static> {
         let scenario = demo.scenario();
         let whole = scenario.duration_ns / 1_000_000_000;
         let at = format!("{:.1} of {whole} s", demo.elapsed().as_secs_f64());
         let pps = format!("{} packets/s", words::rate(demo.watch().status().pps));
-        let mut spans = vec![
+        Line::from(vec![
             Span::styled(" Tidewall demo ", bold().add_modifier(Modifier::REVERSED)),
             Span::raw(format!(" {}  ", scenario.name)),
             Span::styled(at, bold()),
             Span::raw(format!("  {pps}")),
-        ];
-        let stretched = pace.stretched().as_secs_f64();
-        if stretched > 0.0 {
-            let text = format!("  time stretched by {stretched:.1} s");
-            spans.push(Span::styled(text, self.tint(Color::Yellow)));
-        } else {
-            spans.push(Span::styled("  generated traffic", dim()));
-        }
-        spans.push(Span::styled("  q quits", dim()));
-        Line::from(spans)
+            Span::styled("  q quits", dim()),
+        ])
     }
 
-    fn draw_rates(&self, frame: &mut Frame<'_>, demo: &Demo, area: Rect) {
+    fn draw_rates(&self, frame: &mut Frame<'_>, demo: &Demo, pace: &Pace, area: Rect) {
         let (status, history) = (demo.watch().status(), demo.watch().history());
         let peak = history.iter().copied().max().unwrap_or(0);
+        let stretched = pace.stretched().as_secs_f64();
+        let stretched = if stretched > 0.0 {
+            format!(", time stretched by {stretched:.1} s")
+        } else {
+            String::new()
+        };
         let title = format!(
-            "traffic: {}, {} hosts; peak {} packets/s",
+            "generated traffic{stretched}: {}, {} hosts; peak {} packets/s",
             words::bits(status.bps),
             words::grouped(status.hosts as u64),
             words::grouped(peak)
@@ -248,11 +246,12 @@ impl View {
             let style = if attacked(host) { self.tint(Color::Red) } else { Style::new() };
             host_row(host).style(style)
         });
-        let head = ["host", "in pkt/s", "in Mb/s", "in flow/s", "out pkt/s", "out Mb/s", "flow/s"]
-            .map(|text| format!("{text:>9}"));
+        let head =
+            ["host", "in pkt/s", "in Mb/s", "in flows", "out pkt/s", "out Mb/s", "out flows"]
+                .map(|text| format!("{text:>10}"));
         let mut head = head.to_vec();
         head[0] = "host".to_owned();
-        let widths = [Constraint::Min(17)].into_iter().chain([Constraint::Length(9); 6]);
+        let widths = [Constraint::Min(20)].into_iter().chain([Constraint::Length(10); 6]);
         let table = Table::new(rows, widths)
             .header(Row::new(head).style(dim()))
             .column_spacing(0)
@@ -280,8 +279,10 @@ impl View {
     fn draw_score(&self, frame: &mut Frame<'_>, demo: &Demo, area: Rect) {
         let card = Card::of(demo);
         let colour = if card.is_clean() { Color::Green } else { Color::Red };
-        let line = Line::styled(card.line(), self.tint(colour));
-        let block = Block::new().borders(Borders::TOP).title("score so far").border_style(dim());
+        let times = card.times_in_words().map(|times| format!("; time: {times}"));
+        let text = card.counts() + &times.unwrap_or_default();
+        let line = Line::styled(text, self.tint(colour));
+        let block = panel("score so far".to_owned());
         frame.render_widget(Paragraph::new(line).block(block), area);
     }
 
@@ -304,9 +305,9 @@ fn over(attack: &Attack, start: Timestamp) -> Line<'static> {
 fn host_row(host: &TopHost) -> Row<'static> {
     let mut cells = vec![host.address.to_string()];
     for rates in [host.incoming, host.outgoing] {
-        cells.push(format!("{:>9}", words::rate(rates.packets)));
-        cells.push(format!("{:>9.1}", rates.bits / 1e6));
-        cells.push(format!("{:>9}", words::rate(rates.flows)));
+        cells.push(format!("{:>10}", words::rate(rates.packets)));
+        cells.push(format!("{:>10.1}", rates.bits / 1e6));
+        cells.push(format!("{:>10}", words::rate(rates.flows)));
     }
     Row::new(cells)
 }

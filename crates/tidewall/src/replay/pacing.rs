@@ -40,11 +40,8 @@ impl Pacer {
         let delta = i128::from(time.0) - i128::from(round.origin);
         // Floating point only where a speed is given: it may not carry every nanosecond.
         #[expect(clippy::float_cmp, reason = "exactly one means untouched")]
-        let scaled = if self.speed == 1.0 {
-            delta
-        } else {
-            (delta as f64 / self.speed).round() as i128
-        };
+        let scaled =
+            if self.speed == 1.0 { delta } else { (delta as f64 / self.speed).round() as i128 };
         let placed = i128::from(round.start).saturating_add(scaled);
         let placed = placed.clamp(0, i128::from(u64::MAX)) as u64;
         round.latest = round.latest.max(placed);

@@ -106,7 +106,10 @@ impl Source {
         Some(Arrival { time, ..arrival })
     }
 
-    fn read(&mut self, collector: &mut FrameCollector) -> Result<Option<Arrival>, CaptureFileError> {
+    fn read(
+        &mut self,
+        collector: &mut FrameCollector,
+    ) -> Result<Option<Arrival>, CaptureFileError> {
         let Some(packet) = self.file.next_packet()? else { return Ok(None) };
         let (time, link) = (Timestamp(packet.time), LinkType(packet.link_type));
         self.bytes = self.bytes.saturating_add(packet.wire_len.into());

@@ -69,7 +69,11 @@ fn write_input(out: &mut String, outcome: &Outcome) -> fmt::Result {
     #[expect(clippy::float_cmp, reason = "exactly one means untouched")]
     if outcome.pace != (1.0, 1) {
         let (speed, rounds) = outcome.pace;
-        writeln!(out, "Pace       {speed} times as fast, played {}", counted(rounds.into(), "time"))?;
+        writeln!(
+            out,
+            "Pace       {speed} times as fast, played {}",
+            counted(rounds.into(), "time")
+        )?;
     }
     let sampling = match outcome.sampling.get() {
         1 => String::new(),
