@@ -112,6 +112,7 @@ impl Demo {
         self.inject_until(until);
         self.count();
         self.engine.advance(until, &mut self.watch);
+        self.watch.refresh(self.engine.attacks());
         self.at = self.at.max(until);
         Ok(true)
     }
@@ -121,6 +122,7 @@ impl Demo {
     pub fn finish(&mut self) -> Result<(), DemoError> {
         self.finished = true;
         self.engine.finish(&mut self.watch);
+        self.watch.refresh(self.engine.attacks());
         match self.capture.take() {
             Some(capture) => capture.finish().map_err(DemoError::Capture),
             None => Ok(()),

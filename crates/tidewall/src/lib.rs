@@ -1,6 +1,8 @@
 //! The Tidewall program as a library: the binary is a thin door to it, and tests and fuzz targets
 //! reach what they need. Nothing else imports it.
 
+#![forbid(unsafe_code)]
+
 pub mod capture_file;
 pub mod commands;
 pub mod config;

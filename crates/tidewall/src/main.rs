@@ -1,5 +1,7 @@
 //! `tidewall`: parses the command line and runs the subcommand.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};

@@ -117,6 +117,19 @@ impl Watch {
         self.news.push(News::Injected(injection));
     }
 
+    /// Takes over how large the attacks that go on have become: events tell it only now and then.
+    pub(super) fn refresh<'a>(&mut self, running: impl Iterator<Item = &'a Attack>) {
+        for now in running {
+            let known = self.attacks.iter_mut().find(|attack| attack.id == now.id);
+            if let Some(known) = known.filter(|attack| attack.ended.is_none()) {
+                (known.packets, known.bytes) = (now.packets, now.bytes);
+                known.peak_pps = now.peak_pps;
+                known.peak_bps = now.peak_bps;
+                known.peak_flows = now.peak_flows;
+            }
+        }
+    }
+
     pub(super) fn take_news(&mut self) -> Vec<News> {
         std::mem::take(&mut self.news)
     }
