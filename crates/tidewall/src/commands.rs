@@ -7,6 +7,7 @@ pub mod config;
 pub mod decode;
 pub mod demo;
 pub mod frame_args;
+pub mod manual;
 pub mod replay;
 
 /// A reader that has seen enough (`| head`) is no error.

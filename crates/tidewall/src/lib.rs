@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capture_file;
+pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod demo;

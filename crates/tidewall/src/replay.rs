@@ -220,7 +220,7 @@ pub fn run(
     if guessed {
         first_part.extend(merged.by_ref().take(GUESS_PACKETS));
         let records = first_part.iter().filter_map(|arrival| arrival.record.as_ref());
-        policy.networks = guess::busiest_networks(records);
+        policy.networks = guess::busiest_networks(&records);
     }
     let mut drive = Drive::new(policy, settings);
     let rounds = u64::from(settings.rounds.max(1));
@@ -285,13 +285,11 @@ impl Drive {
 
     fn take(&mut self, arrival: &Arrival) {
         let time = self.pacer.place(arrival.time);
-        self.span = match self.span {
-            Some((first, last)) => Some((first.min(time), last.max(time))),
-            None => {
-                self.instant = Some(arrival.time);
-                Some((time, time))
-            }
-        };
+        if self.span.is_none() {
+            self.instant = Some(arrival.time);
+        }
+        let (first, last) = self.span.unwrap_or((time, time));
+        self.span = Some((first.min(time), last.max(time)));
         self.instant = self.instant.filter(|instant| *instant == arrival.time);
         if let Some(record) = arrival.record {
             self.batch.push(FlowRecord { time, seq: self.received, ..record });

@@ -1,5 +1,7 @@
 //! The program itself: exit statuses, standard input, gzip, and what is said of bad input.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
 mod captures;
 
 use std::fs;
@@ -7,7 +9,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use captures::{Capture, SECOND, START};
+use captures::{Capture, SECOND, START, corpus};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
@@ -213,4 +215,24 @@ fn a_reader_that_stops_early_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((&first, output.status.code()), (b"src_addr", Some(0)));
     assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn decode_enters_the_tunnels_it_is_told_to() {
+    let (status, _, err) = answer(&["decode", "-", "--inner", "gre,foo"], &calm());
+    assert_eq!(status, 2);
+    assert!(err.contains("`foo` is not a tunnel; there are gre, "), "{err}");
+    let Some(corpus) = corpus() else { return };
+    let file = corpus.join("pcap/akvorado__gre-v4-key.pcap").display().to_string();
+    let first = |more: &[&str]| {
+        let (_, out, _) = answer(&[&["decode", &file], more].concat(), b"");
+        out.lines().nth(1).unwrap().to_owned()
+    };
+    let outer =
+        "192.168.12.1,192.168.12.2,0,0,47,,1,142,no,,255,,gre inner 192.168.1.101 > 192.168.2.102";
+    let inner = "192.168.1.101,192.168.2.102,0,2048,1,,1,100,no,,254,,inside gre";
+    assert_eq!(first(&[]), outer);
+    assert_eq!(first(&["--inner", "vxlan"]), outer);
+    assert_eq!(first(&["--inner", "vxlan,gre"]), inner);
+    assert_eq!(first(&["--inner", "all"]), inner);
 }

@@ -7,6 +7,8 @@
 //! second, and sped up or slowed down to that rate. The order of its packets, their sources, ports
 //! and sizes stay as captured.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
 mod captures;
 
 use std::collections::BTreeMap;
@@ -222,5 +224,5 @@ fn ordinary_traffic_raises_nothing() {
         assert!(outcome.attacks.is_empty(), "{}: {:?}", file.display(), outcome.attacks[0].reason);
         assert!(!outcome.is_damaged(), "{}: {:?}", file.display(), outcome.warnings());
     }
-    assert!(files.len() > 400 && packets > 20_000, "{} files, {packets} packets", files.len());
+    assert!(files.len() > 400 && packets > 15_000, "{} files, {packets} packets", files.len());
 }

@@ -1,6 +1,8 @@
 //! The demo as a whole: every attack is found at every seed, the screen shows it, and a written
 //! capture gives the same attacks when it is replayed.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -12,7 +14,7 @@ use ratatui::buffer::Buffer;
 use ratatui::style::Color;
 use tidewall::config;
 use tidewall::demo::card::Card;
-use tidewall::demo::clock::{Clock, Pace};
+use tidewall::demo::clock::Pace;
 use tidewall::demo::run::{Face, Plain, Speed, run};
 use tidewall::demo::screen::View;
 use tidewall::demo::{CaptureWriter, Demo, configuration};
@@ -164,7 +166,7 @@ impl Face for Impatient {
         Ok(())
     }
 
-    fn wait(&mut self, _clock: Clock, _time: Duration) -> io::Result<bool> {
+    fn wait(&mut self, _time: Duration) -> io::Result<bool> {
         Ok(true)
     }
 }

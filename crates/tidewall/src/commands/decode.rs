@@ -58,7 +58,11 @@ pub fn run(args: &DecodeArgs) -> anyhow::Result<ExitCode> {
     let (mut networks, mut frames) = (Vec::new(), Frames::default());
     if let Some(file) = &args.config {
         match config::load(file) {
-            Ok(loaded) => (networks, frames) = (loaded.policy.networks, loaded.frames),
+            Ok(loaded) => {
+                let warnings = config::render(&loaded.warnings, Style::for_stderr());
+                write!(io::stderr(), "{warnings}")?;
+                (networks, frames) = (loaded.policy.networks, loaded.frames);
+            }
             Err(errors) => {
                 write!(io::stderr(), "{}", errors.render(Style::for_stderr()))?;
                 return Ok(ExitCode::from(2));

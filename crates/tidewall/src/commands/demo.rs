@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tidewall_scenario::Scenario;
 
 use crate::demo::card::Card;
-use crate::demo::clock::{Clock, Pace};
+use crate::demo::clock::Pace;
 use crate::demo::run::{Effort, Face, Plain, Speed, run as show};
 use crate::demo::screen::Screen;
 use crate::demo::{CaptureWriter, Demo, DemoError, configuration, words};
@@ -153,8 +153,8 @@ impl<W: Write> Face for WithBar<'_, W> {
         self.plain.show(demo, pace)
     }
 
-    fn wait(&mut self, clock: Clock, time: Duration) -> io::Result<bool> {
-        self.plain.wait(clock, time)
+    fn wait(&mut self, time: Duration) -> io::Result<bool> {
+        self.plain.wait(time)
     }
 }
 

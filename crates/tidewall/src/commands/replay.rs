@@ -89,8 +89,9 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let Some(settings) = settings(args)? else { return Ok(ExitCode::from(2)) };
     let inputs: Vec<Input> = args.files.iter().cloned().map(Input::File).collect();
     let bar = Bar::new(!args.no_progress && io::stderr().is_terminal());
-    let outcome = replay::run(&inputs, &settings, &mut |progress| bar.show(progress))?;
-    bar.0.finish_and_clear();
+    let result = replay::run(&inputs, &settings, &mut |progress| bar.show(progress));
+    bar.clear();
+    let outcome = result?;
     let mut notes = io::stderr().lock();
     for warning in outcome.warnings() {
         writeln!(notes, "tidewall: warning: {warning}")?;
@@ -162,18 +163,15 @@ fn parse_speed(text: &str) -> Result<f64, String> {
 }
 
 /// The progress bar: drawn once the replay has taken a while.
-struct Bar(ProgressBar);
+struct Bar(Option<ProgressBar>);
 
 impl Bar {
     fn new(wanted: bool) -> Self {
-        if !wanted {
-            return Self(ProgressBar::hidden());
-        }
-        Self(ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()))
+        Self(wanted.then(ProgressBar::hidden))
     }
 
     fn show(&self, progress: Progress) {
-        let Self(bar) = self;
+        let Some(bar) = &self.0 else { return };
         bar.set_position(progress.position);
         if bar.is_hidden() && bar.elapsed() > PROGRESS_AFTER {
             let template = match progress.length {
@@ -189,5 +187,11 @@ impl Bar {
             bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         bar.set_message(format!("{} packets", progress.packets));
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
     }
 }

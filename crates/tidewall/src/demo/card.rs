@@ -138,11 +138,10 @@ impl Card {
             let mut line = String::new();
             for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
                 // Times stand under each other.
-                if at == 3 {
-                    line += &format!("{cell:>width$}  ");
-                } else {
-                    line += &format!("{cell:<width$}  ");
-                }
+                let cell =
+                    if at == 3 { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
+                line.push_str(&cell);
+                line.push_str("  ");
             }
             writeln!(out, "  {}", line.trim_end())?;
         }

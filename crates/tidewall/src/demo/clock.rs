@@ -20,7 +20,7 @@ impl Clock {
 
     /// Lets time pass.
     #[expect(clippy::disallowed_methods, reason = "an edge: the demo waits for its next moment")]
-    pub fn wait(self, time: Duration) {
+    pub fn wait(time: Duration) {
         std::thread::sleep(time);
     }
 }

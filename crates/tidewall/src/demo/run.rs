@@ -30,7 +30,7 @@ pub trait Face {
     fn show(&mut self, demo: &mut Demo, pace: &Pace) -> io::Result<()>;
 
     /// Lets so much time pass. Returns true when whoever watches has had enough.
-    fn wait(&mut self, clock: Clock, time: Duration) -> io::Result<bool>;
+    fn wait(&mut self, time: Duration) -> io::Result<bool>;
 }
 
 /// What the run itself took.
@@ -66,7 +66,7 @@ pub fn run(demo: &mut Demo, face: &mut impl Face, speed: Speed) -> Result<Effort
             Speed::Real => (begin + FRAME).saturating_sub(clock.elapsed()),
             Speed::Fast => Duration::ZERO,
         };
-        if face.wait(clock, rest).map_err(DemoError::Output)? {
+        if face.wait(rest).map_err(DemoError::Output)? {
             break;
         }
     }
@@ -92,8 +92,8 @@ impl<W: Write> Face for Plain<W> {
         self.0.flush()
     }
 
-    fn wait(&mut self, clock: Clock, time: Duration) -> io::Result<bool> {
-        clock.wait(time);
+    fn wait(&mut self, time: Duration) -> io::Result<bool> {
+        Clock::wait(time);
         Ok(false)
     }
 }

@@ -62,10 +62,10 @@ impl Face for Screen {
         Ok(())
     }
 
-    fn wait(&mut self, clock: Clock, time: Duration) -> io::Result<bool> {
-        let end = clock.elapsed() + time;
+    fn wait(&mut self, time: Duration) -> io::Result<bool> {
+        let end = self.clock.elapsed() + time;
         loop {
-            let rest = end.saturating_sub(clock.elapsed());
+            let rest = end.saturating_sub(self.clock.elapsed());
             if !event::poll(rest)? {
                 return Ok(false);
             }
@@ -246,11 +246,9 @@ impl View {
             let style = if attacked(host) { self.tint(Color::Red) } else { Style::new() };
             host_row(host).style(style)
         });
+        let rates = ["in pkt/s", "in Mb/s", "in flows", "out pkt/s", "out Mb/s", "out flows"];
         let head =
-            ["host", "in pkt/s", "in Mb/s", "in flows", "out pkt/s", "out Mb/s", "out flows"]
-                .map(|text| format!("{text:>10}"));
-        let mut head = head.to_vec();
-        head[0] = "host".to_owned();
+            std::iter::once("host".to_owned()).chain(rates.map(|name| format!("{name:>10}")));
         let widths = [Constraint::Min(20)].into_iter().chain([Constraint::Length(10); 6]);
         let table = Table::new(rows, widths)
             .header(Row::new(head).style(dim()))

@@ -23,20 +23,20 @@ const fn lengths(family: Family) -> (u8, u8) {
 /// long as that brings in considerably more traffic from outside. Multicast and broadcast count
 /// only when there is nothing else.
 pub(super) fn busiest_networks<'a>(
-    records: impl Iterator<Item = &'a FlowRecord> + Clone,
+    records: &(impl Iterator<Item = &'a FlowRecord> + Clone),
 ) -> Vec<Prefix> {
     let all = records.clone().count() as u64;
     let of = |family| {
         let own = records.clone().filter(move |record| record.family == family);
         let enough = own.clone().count() as u64 * 100 >= all * FAMILY_PERCENT;
-        if enough { busiest(family, own) } else { None }
+        if enough { busiest(family, &own) } else { None }
     };
     [of(Family::V4), of(Family::V6)].into_iter().flatten().collect()
 }
 
 fn busiest<'a>(
     family: Family,
-    records: impl Iterator<Item = &'a FlowRecord> + Clone,
+    records: &(impl Iterator<Item = &'a FlowRecord> + Clone),
 ) -> Option<Prefix> {
     let (longest, shortest) = lengths(family);
     let count = |to_hosts_only: bool| {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     fn guess(records: &[FlowRecord]) -> Vec<String> {
-        busiest_networks(records.iter()).iter().map(ToString::to_string).collect()
+        busiest_networks(&records.iter()).iter().map(ToString::to_string).collect()
     }
 
     #[test]

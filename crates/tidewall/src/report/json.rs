@@ -77,7 +77,8 @@ impl Serialize for Classes<'_> {
 
 #[derive(Serialize)]
 struct Host {
-    host: Address,
+    #[serde(rename = "host")]
+    address: Address,
     family: Family,
     incoming: Count,
     outgoing: Count,
@@ -181,7 +182,7 @@ impl<'a> From<&'a FileSummary> for File<'a> {
 impl From<&crate::replay::HostTotal> for Host {
     fn from(host: &crate::replay::HostTotal) -> Self {
         Self {
-            host: host.address,
+            address: host.address,
             family: host.address.family,
             incoming: host.incoming,
             outgoing: host.outgoing,

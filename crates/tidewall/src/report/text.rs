@@ -60,13 +60,13 @@ fn write_input(out: &mut String, outcome: &Outcome) -> fmt::Result {
     }
     write_more(out, outcome.networks.len())?;
     if let Some((first, last)) = outcome.span {
-        let duration = match outcome.instant {
-            true if outcome.pace.1 == 1 => "no duration: one instant".to_owned(),
-            _ => seconds(outcome.seconds()),
+        let duration = if outcome.instant && outcome.pace.1 == 1 {
+            "no duration: one instant".to_owned()
+        } else {
+            seconds(outcome.seconds())
         };
         writeln!(out, "Time       {first} to {last} ({duration})")?;
     }
-    #[expect(clippy::float_cmp, reason = "exactly one means untouched")]
     if outcome.pace != (1.0, 1) {
         let (speed, rounds) = outcome.pace;
         writeln!(
@@ -170,8 +170,11 @@ fn write_attack(out: &mut String, attack: &Attack) -> fmt::Result {
     };
     let vectors: Vec<String> =
         attack.vectors.iter().map(|v| format!("{} {}", v.name, percent(v.packets_share))).collect();
-    let what = class_words(attack.class);
-    writeln!(out, "\n#{} {} {verb}: {what} ({})", attack.id.0, attack.target, vectors.join(", "))?;
+    let mut what = class_words(attack.class).to_owned();
+    if !vectors.is_empty() {
+        _ = write!(what, " ({})", vectors.join(", "));
+    }
+    writeln!(out, "\n#{} {} {verb}: {what}", attack.id.0, attack.target)?;
     writeln!(out, "  reason     {}", reason_words(&attack.reason))?;
     let after = attack.detected.since(attack.started).as_secs_f64();
     writeln!(out, "  started    {}, detected {} later", attack.started, seconds(after))?;
@@ -206,7 +209,7 @@ fn write_top(out: &mut String, attack: &Attack) -> fmt::Result {
             .collect();
         writeln!(out, "  {name:<10} {}{more}", shown.join(", "))
     };
-    let distinct = format!(" (at least {} addresses)", grouped(top.distinct_remotes));
+    let distinct = format!(" (at least {} different)", grouped(top.distinct_remotes));
     line(theirs, &top.remotes, &distinct)?;
     line(ours, &top.locals, "")?;
     line("protocols", &top.protocols, "")?;

@@ -1,0 +1,105 @@
+//! BGP's view of a sampled packet: autonomous systems on the way to its destination.
+
+use std::iter::FusedIterator;
+use std::net::IpAddr;
+
+use super::xdr::Xdr;
+use super::{SflowError, Version};
+
+/// A list of 32-bit numbers, as it lies in the datagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Words<'a>(&'a [[u8; 4]]);
+
+impl<'a> Words<'a> {
+    pub(super) fn new(data: &'a [u8]) -> Self {
+        Self(data.as_chunks().0)
+    }
+
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The first one.
+    pub fn first(&self) -> Option<u32> {
+        self.0.first().copied().map(u32::from_be_bytes)
+    }
+
+    /// The last one.
+    pub fn last(&self) -> Option<u32> {
+        self.0.last().copied().map(u32::from_be_bytes)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + use<'a> {
+        self.0.iter().copied().map(u32::from_be_bytes)
+    }
+}
+
+/// Extended gateway data (1003).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gateway<'a> {
+    /// The border router that should be used; absent before version 5.
+    pub next_hop: Option<IpAddr>,
+    /// AS of the exporter.
+    pub own_as: u32,
+    /// AS of the packet's source.
+    pub source_as: u32,
+    /// AS of the peer it came from.
+    pub source_peer_as: u32,
+    /// The way to its destination, the next AS first.
+    pub destination_path: AsPath<'a>,
+    /// Communities of the route; none in version 2.
+    pub communities: Words<'a>,
+    /// LOCAL_PREF of the route; 0 in version 2.
+    pub local_pref: u32,
+}
+
+impl<'a> Gateway<'a> {
+    pub(super) fn read(xdr: &mut Xdr<'a>, version: Version) -> Result<Self, SflowError> {
+        let next_hop = if version == Version::V5 { xdr.address()? } else { None };
+        let [own_as, source_as, source_peer_as] = xdr.words()?;
+        let (destination_path, communities, local_pref) = if version == Version::V2 {
+            (AsPath::Plain(xdr.list()?), Words::default(), 0)
+        } else {
+            (AsPath::read(xdr)?, xdr.list()?, xdr.word()?)
+        };
+        Ok(Self {
+            next_hop,
+            own_as,
+            source_as,
+            source_peer_as,
+            destination_path,
+            communities,
+            local_pref,
+        })
+    }
+
+    /// AS of the packet's destination: the last of the path, and none when the path is empty
+    /// because the destination is in the exporter's own AS or not routed by BGP.
+    pub fn destination_as(&self) -> Option<u32> {
+        self.destination_path.segments().last()?.members.last()
+    }
+
+    /// AS of the peer the packet goes to.
+    pub fn destination_peer_as(&self) -> Option<u32> {
+        self.destination_path.segments().next()?.members.first()
+    }
+}
+
+/// An AS path. That it is whole was seen when it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AsPath<'a>(Layout<'a>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout<'a> {
+    /// Version 2: one list.
+    Plain(Words<'a>),
+    /// Each segment its type, its length and its members.
+    Typed(Xdr<'a>),
+}
