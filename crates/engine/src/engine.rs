@@ -86,7 +86,8 @@ impl<'a> WindowView<'a> {
         let mut sums = vec![None::<DirectedCounters>; self.zones.networks().len()];
         for (zone, sides) in &self.scan.zones {
             let network = self.zones.zone(*zone).network as usize;
-            *sums[network].get_or_insert_default() += &DirectedCounters { incoming: sides[0].counters, outgoing: sides[1].counters };
+            *sums[network].get_or_insert_default() +=
+                &DirectedCounters { incoming: sides[0].counters, outgoing: sides[1].counters };
         }
         let networks = self.zones.networks();
         sums.into_iter().zip(networks).filter_map(|(sum, network)| Some((*network, sum?)))
@@ -289,30 +290,25 @@ impl Engine {
         let moment =
             Moment { index: slice, now: Timestamp((slice + 1).saturating_mul(self.slice_ns)) };
         let watched = self.detector.watched();
-        let mut sums: Vec<Reading> = watched.iter().map(|key| Reading::zero(*key)).collect();
+        let mut readings: Vec<Reading> = watched.iter().map(|key| Reading::zero(*key)).collect();
         let mut hot: Vec<HostKey> = Vec::new();
         for shard in &mut self.shards {
             shard.close_slice(watched, &mut self.answer);
-            for (sum, part) in sums.iter_mut().zip(&self.answer.watched) {
+            for (sum, part) in readings.iter_mut().zip(&self.answer.watched) {
                 sum.merge(part);
             }
             hot.append(&mut self.answer.hot);
         }
-        let zones = if self.detector.wants_zones() {
+        let adopted = self.detector.adopt(hot, &self.zones);
+        readings.extend(adopted.into_iter().map(|key| self.read(key)));
+        readings.sort_unstable_by_key(|reading| reading.key);
+        let sums = if self.detector.wants_zones() {
             sum_zones(self.shards.iter().map(Shard::zone_entries))
         } else {
-            Default::default()
+            std::collections::BTreeMap::default()
         };
-        let notices = self.detector.end_slice(moment, &sums, &zones, &self.policy, &self.zones);
+        let notices = self.detector.end_slice(moment, &readings, &sums, &self.policy, &self.zones);
         self.tell(&notices, moment.now, observer);
-        hot.sort_unstable();
-        hot.dedup();
-        for key in hot {
-            if self.detector.wants(key, &self.zones) {
-                let reading = self.read(key);
-                self.detector.adopt(&reading);
-            }
-        }
     }
 
     /// A host's counters since the window began, over all shards.

@@ -51,12 +51,10 @@ impl Samples {
         zones: &Zones,
         totals: &Totals,
     ) {
-        if self.lists.is_empty() {
-            return;
-        }
+        let Some(since) = self.lists.values().map(|list| list.since).min() else { return };
         let with_totals = self.lists.keys().any(|(s, _)| matches!(s, Subject::Total(_)));
         for ring in rings {
-            let known = |record: &&FlowRecord| record.seq >= oldest;
+            let known = |record: &&FlowRecord| record.seq >= oldest && record.time >= since;
             for record in ring.newest_first().filter(known) {
                 for (side, bits) in [(IN, record.dst), (OUT, record.src)] {
                     let Some(zone) = zones.lookup(record.family, bits) else { continue };

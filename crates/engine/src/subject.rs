@@ -1,10 +1,13 @@
 //! What can be attacked, compiled: hosts by key, and the totals of networks and groups that have
 //! limits, with the zones that add up to them.
 
+use std::time::Duration;
+
 use tidewall_model::{Prefix, Target, TrafficCounters};
 
 use crate::arena::HostKey;
 use crate::policy::{DirectedLimits, Policy};
+use crate::watch::{Tally, is_near};
 use crate::zones::Zones;
 
 /// A host, or a total. Totals sort after hosts, so hosts are always evaluated first.
@@ -35,39 +38,68 @@ pub struct Totals {
     of_zone: Vec<Vec<u32>>,
 }
 
+impl Total {
+    /// Is any rate near its limit, when so much was counted within `time`?
+    pub fn is_near(&self, sum: &[Tally; 2], time: Duration) -> bool {
+        let sides = [&self.limits.incoming, &self.limits.outgoing].into_iter().zip(sum);
+        sides.into_iter().any(|(limits, tally)| {
+            limits.iter().any(|(metric, limit)| is_near(tally.amount(metric), limit, time))
+        })
+    }
+}
+
 impl Totals {
     /// Finds the totals that have limits, and their zones.
     pub fn compile(policy: &Policy, zones: &Zones) -> Self {
         let mut totals = Self { list: Vec::new(), of_zone: vec![Vec::new(); zones.all().len()] };
-        if !policy.detection.enabled {
-            return totals;
-        }
-        for network in zones.networks() {
-            let own = zones.all().iter().find(|zone| zone.prefix == *network);
-            let Some(group) = own.map(|zone| zone.group) else { continue };
-            let limits = &policy.groups[group as usize].network;
-            if policy.groups[group as usize].detect && !limits.is_empty() {
-                let target = Target::Network(*network);
-                let inside = |prefix: Prefix, _: u32| network.covers(prefix);
-                totals.add(Total { target, limits: limits.clone(), group }, zones, inside);
-            }
-        }
-        for (at, group) in policy.groups.iter().enumerate() {
-            if group.detect && !group.total.is_empty() {
-                let target = Target::Group(group.name.clone());
-                let total = Total { target, limits: group.total.clone(), group: at as u32 };
-                totals.add(total, zones, |_, of| is_within(policy, of as usize, at));
-            }
+        if policy.detection.enabled {
+            totals.add_networks(policy, zones);
+            totals.add_groups(policy, zones);
         }
         totals
     }
 
-    fn add(&mut self, total: Total, zones: &Zones, holds: impl Fn(Prefix, u32) -> bool) {
-        let number = self.list.len() as u32;
-        self.list.push(total);
-        for (zone, of) in zones.all().iter().zip(&mut self.of_zone) {
-            if holds(zone.prefix, zone.group) {
-                of.push(number);
+    /// Zones are in order of their prefixes, so a network comes before all that lies in it, and
+    /// the networks around a zone are a stack.
+    fn add_networks(&mut self, policy: &Policy, zones: &Zones) {
+        let mut around: Vec<(Prefix, u32)> = Vec::new();
+        for (zone, of_zone) in zones.all().iter().zip(&mut self.of_zone) {
+            while around.last().is_some_and(|(network, _)| !network.covers(zone.prefix)) {
+                around.pop();
+            }
+            let group = &policy.groups[zone.group as usize];
+            let is_network = zones.networks()[zone.network as usize] == zone.prefix;
+            if is_network && group.detect && !group.network.is_empty() {
+                around.push((zone.prefix, self.list.len() as u32));
+                self.list.push(Total {
+                    target: Target::Network(zone.prefix),
+                    limits: group.network.clone(),
+                    group: zone.group,
+                });
+            }
+            of_zone.extend(around.iter().map(|(_, number)| *number));
+        }
+    }
+
+    /// A group's total has the zones of the group and of all groups below it.
+    fn add_groups(&mut self, policy: &Policy, zones: &Zones) {
+        let mut numbers = vec![None; policy.groups.len()];
+        for (at, group) in policy.groups.iter().enumerate() {
+            if group.detect && !group.total.is_empty() {
+                numbers[at] = Some(self.list.len() as u32);
+                let (target, limits) = (Target::Group(group.name.clone()), group.total.clone());
+                self.list.push(Total { target, limits, group: at as u32 });
+            }
+        }
+        for (zone, of_zone) in zones.all().iter().zip(&mut self.of_zone) {
+            let mut at = Some(zone.group as usize);
+            // A chain of parents cannot be longer than the list, whatever the configuration says.
+            for _ in 0..policy.groups.len() {
+                let Some(group) = at else { break };
+                if let Some(number) = numbers[group].filter(|number| !of_zone.contains(number)) {
+                    of_zone.push(number);
+                }
+                at = policy.groups[group].parent;
             }
         }
     }
@@ -86,20 +118,6 @@ impl Totals {
     pub fn of_zone(&self, zone: u32) -> &[u32] {
         &self.of_zone[zone as usize]
     }
-}
-
-/// Is the group `inner` the group `outer` or below it?
-fn is_within(policy: &Policy, inner: usize, outer: usize) -> bool {
-    let mut at = Some(inner);
-    // A chain of parents cannot be longer than the list, whatever the configuration says.
-    for _ in 0..=policy.groups.len() {
-        match at {
-            Some(group) if group == outer => return true,
-            Some(group) => at = policy.groups[group].parent,
-            None => return false,
-        }
-    }
-    false
 }
 
 /// `now - before`, class by class, never below zero.

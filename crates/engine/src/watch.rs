@@ -1,13 +1,16 @@
 //! One subject under watch: the tracks of its limits, and its attack if there is one.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use tidewall_model::{Attack, Metric, Timestamp, TrafficCounters, Unit};
+use tidewall_model::{Attack, AttackEventKind, Metric, Timestamp, TrafficCounters, Unit};
 
 use crate::WATCH_PART;
-use crate::arena::Side;
+use crate::arena::{IN, OUT, Side};
+use crate::detector::Moment;
 use crate::evidence::{Amount, Excess, RuleSettings, Track};
-use crate::policy::Limits;
+use crate::policy::{Detection, DirectedLimits, Limits};
+use crate::subject::difference;
 
 /// What was counted for one side of a subject in a slice or window.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,6 +22,11 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Takes away a part that is told elsewhere.
+    pub fn subtract(&mut self, part: &TrafficCounters) {
+        self.counters = difference(&self.counters, part);
+    }
+
     /// The part of it that a metric limits.
     pub fn amount(&self, metric: Metric) -> Amount {
         let count = self.counters.get(metric.class);
@@ -64,7 +72,7 @@ impl Active {
     }
 
     /// Raises the peaks to a window's rates, where they are higher.
-    pub fn end_window(&mut self, counters: &TrafficCounters, window: Duration) {
+    fn raise_peaks(&mut self, counters: &TrafficCounters, window: Duration) {
         let rates = per_second(counters, window);
         let attack = &mut self.attack;
         attack.peak_pps = attack.peak_pps.max(rates.total.packets);
@@ -78,14 +86,14 @@ impl Active {
 pub struct Watch {
     tracks: Vec<(Metric, Track)>,
     /// The attack on this side.
-    pub active: Option<Active>,
+    pub active: Option<Box<Active>>,
     /// Windows since a rate came near its limit.
-    pub calm_windows: u32,
+    calm_windows: u32,
 }
 
 impl Watch {
     /// The end of a slice.
-    pub fn push_slice(
+    fn push_slice(
         &mut self,
         index: u64,
         tally: &Tally,
@@ -102,7 +110,7 @@ impl Watch {
     }
 
     /// The end of a window.
-    pub fn push_window(&mut self, index: u64, tally: &Tally, limits: &Limits, window: Duration) {
+    fn push_window(&mut self, index: u64, tally: &Tally, limits: &Limits, window: Duration) {
         let mut calm = true;
         for (metric, limit) in limits.iter() {
             let amount = tally.amount(metric);
@@ -142,8 +150,34 @@ impl Watch {
         worst
     }
 
+    /// News of the attack at the end of a window, if there is one.
+    fn news(
+        &mut self,
+        now: Timestamp,
+        tally: &Tally,
+        limits: &Limits,
+        detection: &Detection,
+        rule: &RuleSettings,
+    ) -> Option<AttackEventKind> {
+        let released = self.is_released(limits, detection.release, rule);
+        let active = self.active.as_mut()?;
+        active.raise_peaks(&tally.counters, detection.window);
+        if !released {
+            active.last_above = now;
+        }
+        if now.since(active.last_above) >= detection.release_time {
+            active.attack.ended = Some(active.last_above);
+            Some(AttackEventKind::Ended)
+        } else if now.since(active.last_event) >= detection.update_every {
+            active.last_event = now;
+            Some(AttackEventKind::Updated)
+        } else {
+            None
+        }
+    }
+
     /// Is every rate below this part of its limit?
-    pub fn is_released(&self, limits: &Limits, release: f64, rule: &RuleSettings) -> bool {
+    fn is_released(&self, limits: &Limits, release: f64, rule: &RuleSettings) -> bool {
         self.tracks.iter().all(|(metric, track)| {
             limits.get(*metric).is_none_or(|limit| track.below(limit * release, rule))
         })
@@ -151,7 +185,7 @@ impl Watch {
 }
 
 /// Is an amount at least the watched part of its limit?
-fn is_near(amount: Amount, limit: f64, time: Duration) -> bool {
+pub fn is_near(amount: Amount, limit: f64, time: Duration) -> bool {
     amount.count as f64 >= limit * time.as_secs_f64() * WATCH_PART
 }
 
@@ -164,34 +198,73 @@ pub struct State {
     /// By side.
     pub sides: [Watch; 2],
     /// Counters of the running window at the end of the last slice, by side.
-    pub seen: [Tally; 2],
+    seen: [TrafficCounters; 2],
     /// The last slices, newest last; kept only while a rate is near its limit.
-    slices: Vec<[TrafficCounters; 2]>,
+    slices: VecDeque<[TrafficCounters; 2]>,
     /// The last window.
     window: Option<[TrafficCounters; 2]>,
 }
 
 impl State {
-    /// A subject whose running window stands so.
-    pub fn new(seen: [Tally; 2]) -> Self {
-        Self { seen, ..Self::default() }
+    /// The end of a slice. `now` was counted since the window began; what is `excluded` of the
+    /// slice is told elsewhere. Gives what the slice brought.
+    pub fn push_slice(
+        &mut self,
+        index: u64,
+        now: &[Tally; 2],
+        excluded: Option<&[TrafficCounters; 2]>,
+        limits: &DirectedLimits,
+        slice: Duration,
+        rule: &RuleSettings,
+    ) -> [Tally; 2] {
+        let mut brought = *now;
+        for (side, limits) in [&limits.incoming, &limits.outgoing].into_iter().enumerate() {
+            let tally = &mut brought[side];
+            tally.subtract(&self.seen[side]);
+            if let Some(excluded) = excluded {
+                tally.subtract(&excluded[side]);
+            }
+            let watch = &mut self.sides[side];
+            watch.push_slice(index, tally, limits, slice, rule);
+            if let Some(active) = &mut watch.active {
+                active.add(&tally.counters);
+            }
+        }
+        self.seen = [now[IN].counters, now[OUT].counters];
+        self.remember(&brought);
+        brought
     }
 
-    /// Remembers a slice's counters.
-    pub fn remember(&mut self, deltas: &[Tally; 2]) {
+    /// The end of a window, in which so much was counted: slices count from zero again. Gives the
+    /// news of the attacks by side.
+    pub fn push_window(
+        &mut self,
+        moment: Moment,
+        tallies: &[Tally; 2],
+        limits: &DirectedLimits,
+        detection: &Detection,
+        rule: &RuleSettings,
+    ) -> [Option<AttackEventKind>; 2] {
+        let sides = [&limits.incoming, &limits.outgoing];
+        let news = [IN, OUT].map(|side| {
+            let (watch, tally) = (&mut self.sides[side], &tallies[side]);
+            watch.push_window(moment.index, tally, sides[side], detection.window);
+            watch.news(moment.now, tally, sides[side], detection, rule)
+        });
+        self.window = Some([tallies[IN].counters, tallies[OUT].counters]);
+        self.seen = Default::default();
+        news
+    }
+
+    fn remember(&mut self, brought: &[Tally; 2]) {
         if self.sides.iter().all(|watch| watch.tracks.is_empty()) {
+            self.slices.clear();
             return;
         }
         if self.slices.len() == SLICES_KEPT {
-            self.slices.remove(0);
+            self.slices.pop_front();
         }
-        self.slices.push([deltas[0].counters, deltas[1].counters]);
-    }
-
-    /// The end of a window: slices count from zero again.
-    pub fn end_window(&mut self, tallies: &[Tally; 2]) {
-        self.window = Some([tallies[0].counters, tallies[1].counters]);
-        self.seen = Default::default();
+        self.slices.push_back([brought[IN].counters, brought[OUT].counters]);
     }
 
     /// Rates per second over the time since an excess began: exact while the slices reach back so

@@ -8,7 +8,7 @@ use crate::commands;
 
 /// Finds DDoS attacks in network traffic and says why.
 #[derive(Debug, Parser)]
-#[command(name = "tidewall", version, about, propagate_version = true, max_term_width = 100)]
+#[command(name = "tidewall", version, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -16,7 +16,6 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Shows detection at work on generated traffic: no root, no router, no configuration.
     Demo(commands::demo::DemoArgs),
     /// Runs captures through the engine and reports attacks, totals and top hosts.
     Replay(commands::replay::ReplayArgs),

@@ -13,4 +13,6 @@
 mod cursor;
 pub mod emit;
 pub mod frame;
+pub mod netflow;
 pub mod pcap;
+pub mod sflow;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tidewall_engine::Policy;
 use tidewall_model::{Prefix, SamplingRate, Timestamp};
 
@@ -177,7 +177,7 @@ impl Bar {
             let template = match progress.length {
                 Some(length) => {
                     bar.set_length(length);
-                    "{bar:40} {bytes} of {total_bytes}, {msg}, {eta} left"
+                    "{bar:20} {bytes} of {total_bytes}, {msg}, {eta} left"
                 }
                 None => "{spinner} {bytes}, {msg}",
             };
@@ -186,7 +186,7 @@ impl Bar {
             }
             bar.set_draw_target(ProgressDrawTarget::stderr());
         }
-        bar.set_message(format!("{} packets", progress.packets));
+        bar.set_message(format!("{} packets", HumanCount(progress.packets)));
     }
 
     fn clear(&self) {

@@ -65,7 +65,7 @@ impl<'a> Gateway<'a> {
         let next_hop = if version == Version::V5 { xdr.address()? } else { None };
         let [own_as, source_as, source_peer_as] = xdr.words()?;
         let (destination_path, communities, local_pref) = if version == Version::V2 {
-            (AsPath::Plain(xdr.list()?), Words::default(), 0)
+            (AsPath(Layout::Plain(xdr.list()?)), Words::default(), 0)
         } else {
             (AsPath::read(xdr)?, xdr.list()?, xdr.word()?)
         };
@@ -103,3 +103,68 @@ enum Layout<'a> {
     /// Each segment its type, its length and its members.
     Typed(Xdr<'a>),
 }
+
+impl<'a> AsPath<'a> {
+    fn read(xdr: &mut Xdr<'a>) -> Result<Self, SflowError> {
+        let count = xdr.word()?;
+        let start = *xdr;
+        // Each turn consumes eight bytes or fails: the count is no more than a limit.
+        for _ in 0..count {
+            xdr.word()?;
+            xdr.list()?;
+        }
+        Ok(Self(Layout::Typed(start.up_to(*xdr))))
+    }
+
+    /// Its segments, in order.
+    pub const fn segments(&self) -> Segments<'a> {
+        Segments(self.0)
+    }
+}
+
+/// How the members of a segment are meant (RFC 4271, section 4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SegmentKind {
+    /// Without order.
+    Set,
+    /// One after the other.
+    Sequence,
+    /// Neither 1 nor 2.
+    Other(u32),
+}
+
+/// A part of an AS path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AsSegment<'a> {
+    /// How its members are meant.
+    pub kind: SegmentKind,
+    /// AS numbers.
+    pub members: Words<'a>,
+}
+
+/// The segments of an AS path.
+#[derive(Clone, Copy, Debug)]
+pub struct Segments<'a>(Layout<'a>);
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = AsSegment<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Layout::Plain(words) => {
+                let members = std::mem::take(words);
+                (!members.is_empty()).then_some(AsSegment { kind: SegmentKind::Sequence, members })
+            }
+            Layout::Typed(rest) => {
+                let kind = match rest.word().ok()? {
+                    1 => SegmentKind::Set,
+                    2 => SegmentKind::Sequence,
+                    other => SegmentKind::Other(other),
+                };
+                Some(AsSegment { kind, members: rest.list().ok()? })
+            }
+        }
+    }
+}
+
+impl FusedIterator for Segments<'_> {}
