@@ -104,7 +104,7 @@ impl<'a> Datagram<'a> {
 }
 
 /// The samples of a datagram. An error stands for the sample that has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Samples<'a> {
     rest: Xdr<'a>,
     left: u32,
@@ -136,22 +136,19 @@ impl<'a> Iterator for Samples<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
-        let located = if self.version == Version::V5 {
-            sample::tagged(&mut self.rest).map_err(SflowError::SampleCut)
+        let sample = if self.version == Version::V5 {
+            match sample::tagged(&mut self.rest) {
+                // Whatever is in it, the next sample starts behind it.
+                Ok((format, body)) => return Some(Sample::parse(format, body)),
+                Err(cut) => Err(SflowError::SampleCut(cut)),
+            }
         } else {
-            let old = sample::old(&mut self.rest, self.version);
-            if old.is_err() {
-                self.abandon();
-            }
-            return Some(old);
+            sample::old(&mut self.rest, self.version)
         };
-        Some(match located {
-            Ok((format, body)) => Sample::parse(format, body),
-            Err(cut) => {
-                self.abandon();
-                Err(cut)
-            }
-        })
+        if sample.is_err() {
+            self.abandon();
+        }
+        Some(sample)
     }
 }
 

@@ -48,13 +48,19 @@ struct Slot {
 }
 
 impl Plan {
-    /// Compiles a template.
+    /// Compiles a template, for all known elements.
     pub fn new(template: &Template) -> Self {
+        Self::with_elements(template, |_, _| true)
+    }
+
+    /// Compiles a template for those elements that are wanted: the others cost nothing per record.
+    pub fn with_elements(template: &Template, wanted: impl Fn(Element, Role) -> bool) -> Self {
         let mut slots = Vec::with_capacity(template.fields().len());
         // A valid template's fixed fields take at most 65535 bytes together.
         let mut offset = 0_u16;
         for (index, spec) in template.fields().iter().enumerate() {
             let (element, role) = meaning(template, index, *spec);
+            let element = element.filter(|&element| wanted(element, role));
             if element.is_some() || spec.is_variable() {
                 slots.push(Slot { offset, length: spec.length, element, role });
             }
@@ -62,7 +68,7 @@ impl Plan {
         }
         Self {
             kind: template.kind(),
-            variable: template.fields().iter().any(FieldSpec::is_variable),
+            variable: template.fields().iter().any(|field| field.is_variable()),
             least_length: template.least_length(),
             tail: offset,
             slots: slots.into(),
@@ -84,16 +90,16 @@ impl Plan {
         self.slots.iter().filter_map(|slot| Some((slot.element?, slot.role)))
     }
 
-    /// Length of the record at the start of `rest`; as far as is known, if it is longer than that.
+    /// Length of the record at the start of `rest`, or as much of it as is known: when the record
+    /// is cut, more than `rest` has.
     #[inline]
     fn record_length(&self, rest: &[u8]) -> usize {
         let mut end = 0;
         if self.variable {
             for slot in self.slots.iter().filter(|slot| slot.length == VARIABLE_LENGTH) {
-                let start = end + usize::from(slot.offset);
-                match variable_value(rest, start) {
-                    Some((value, length)) => end = value + length,
-                    None => return start + 1,
+                match variable_value(rest, end + usize::from(slot.offset)) {
+                    Ok((start, length)) => end = start + length,
+                    Err(needed) => return needed,
                 }
             }
         }
@@ -102,13 +108,15 @@ impl Plan {
 }
 
 /// Start and length of the variable-length value whose length is written at `start` (RFC 7011 §7).
-/// The value itself may be cut; a length that is cut counts as missing.
+/// The value itself may be cut. Where its length is, the error says how long the record must be to
+/// have that.
 #[inline]
-fn variable_value(record: &[u8], start: usize) -> Option<(usize, usize)> {
-    match *record.get(start..)? {
-        [255, high, low, ..] => Some((start + 3, usize::from(u16::from_be_bytes([high, low])))),
-        [255, ..] | [] => None,
-        [length, ..] => Some((start + 1, usize::from(length))),
+fn variable_value(record: &[u8], start: usize) -> Result<(usize, usize), usize> {
+    match *record.get(start..).unwrap_or_default() {
+        [] => Err(start + 1),
+        [255, high, low, ..] => Ok((start + 3, usize::from(u16::from_be_bytes([high, low])))),
+        [255, ..] => Err(start + 3),
+        [length, ..] => Ok((start + 1, usize::from(length))),
     }
 }
 
@@ -234,7 +242,7 @@ impl<'a> Iterator for Fields<'a, '_> {
             let slot = self.slots.next()?;
             let start = self.base + usize::from(slot.offset);
             let value = if slot.length == VARIABLE_LENGTH {
-                let (start, length) = variable_value(self.bytes, start)?;
+                let (start, length) = variable_value(self.bytes, start).ok()?;
                 self.base = start + length;
                 self.bytes.get(start..start + length)?
             } else {

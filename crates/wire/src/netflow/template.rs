@@ -42,12 +42,12 @@ pub struct FieldSpec {
 
 impl FieldSpec {
     /// Does each value say how long it is?
-    pub const fn is_variable(&self) -> bool {
+    pub const fn is_variable(self) -> bool {
         self.length == VARIABLE_LENGTH
     }
 
     /// The fewest bytes that a value takes.
-    fn least_length(&self) -> u32 {
+    fn least_length(self) -> u32 {
         if self.is_variable() { 1 } else { u32::from(self.length) }
     }
 
@@ -91,7 +91,7 @@ impl Template {
         if fields.len() > MAX_FIELDS {
             return Err(TemplateError::TooManyFields);
         }
-        let length = fields.iter().map(FieldSpec::least_length).sum();
+        let length = fields.iter().map(|field| field.least_length()).sum();
         if length == 0 {
             return Err(TemplateError::Empty);
         }

@@ -8,10 +8,12 @@ pub fn read_uint(bytes: &[u8]) -> Option<u64> {
         [a] => Some(u64::from(a)),
         [a, b] => Some(u64::from(u16::from_be_bytes([a, b]))),
         [a, b, c, d] => Some(u64::from(u32::from_be_bytes([a, b, c, d]))),
-        [a, b, c, d, e, f, g, h] => Some(u64::from_be_bytes([a, b, c, d, e, f, g, h])),
         [] => None,
-        _ if bytes.len() > 8 => None,
-        _ => Some(bytes.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte))),
+        _ => match <[u8; 8]>::try_from(bytes) {
+            Ok(bytes) => Some(u64::from_be_bytes(bytes)),
+            Err(_) if bytes.len() > 8 => None,
+            Err(_) => Some(bytes.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte))),
+        },
     }
 }
 

@@ -95,7 +95,7 @@ impl InterfaceCounters {
 }
 
 /// The records of a counter sample. An error stands for the record that has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CounterRecords<'a> {
     rest: Xdr<'a>,
     left: u32,

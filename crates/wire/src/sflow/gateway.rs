@@ -143,7 +143,7 @@ pub struct AsSegment<'a> {
 }
 
 /// The segments of an AS path.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Segments<'a>(Layout<'a>);
 
 impl<'a> Iterator for Segments<'a> {

@@ -131,7 +131,7 @@ impl Interface {
 }
 
 /// One sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sample<'a> {
     /// A sampled packet: formats 1 and 3.
     Flow(FlowSample<'a>),
@@ -149,7 +149,7 @@ pub enum Sample<'a> {
 }
 
 /// A sampled packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowSample<'a> {
     /// Number of the sample among the flow samples of this source.
     pub sequence: u32,
@@ -170,10 +170,12 @@ pub struct FlowSample<'a> {
 
 impl<'a> FlowSample<'a> {
     /// What the agent says about the packet.
-    pub const fn records(&self) -> FlowRecords<'a> {
-        self.records
+    #[inline]
+    pub fn records(&self) -> FlowRecords<'a> {
+        self.records.clone()
     }
 
+    #[inline]
     fn compact(mut body: Xdr<'a>) -> Result<Self, SflowError> {
         let [sequence, source, sampling_rate, sample_pool, drops, input, output] =
             body.words().map_err(SflowError::SampleCut)?;
@@ -225,7 +227,7 @@ impl<'a> FlowSample<'a> {
 }
 
 /// Counters of a data source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CounterSample<'a> {
     /// Number of the sample among the counter samples of this source.
     pub sequence: u32,
@@ -236,8 +238,8 @@ pub struct CounterSample<'a> {
 
 impl<'a> CounterSample<'a> {
     /// The counters, in groups.
-    pub const fn records(&self) -> CounterRecords<'a> {
-        self.records
+    pub fn records(&self) -> CounterRecords<'a> {
+        self.records.clone()
     }
 
     fn compact(mut body: Xdr<'a>) -> Result<Self, SflowError> {
@@ -260,7 +262,7 @@ impl<'a> CounterSample<'a> {
 }
 
 /// A packet that was discarded ("sFlow Dropped Packet Notification Structures").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiscardSample<'a> {
     /// Number of the notification among those of this source.
     pub sequence: u32,
@@ -279,8 +281,9 @@ pub struct DiscardSample<'a> {
 
 impl<'a> DiscardSample<'a> {
     /// What the agent says about the packet.
-    pub const fn records(&self) -> FlowRecords<'a> {
-        self.records
+    #[inline]
+    pub fn records(&self) -> FlowRecords<'a> {
+        self.records.clone()
     }
 
     fn parse(mut body: Xdr<'a>) -> Result<Self, SflowError> {
@@ -302,8 +305,16 @@ impl<'a> Sample<'a> {
     /// The sample of version 5 that `format` announces.
     #[inline]
     pub(super) fn parse(format: DataFormat, body: Xdr<'a>) -> Result<Self, SflowError> {
+        if format == DataFormat::standard(1) {
+            FlowSample::compact(body).map(Self::Flow)
+        } else {
+            Self::parse_other(format, body)
+        }
+    }
+
+    #[inline(never)]
+    fn parse_other(format: DataFormat, body: Xdr<'a>) -> Result<Self, SflowError> {
         match (format.enterprise, format.format) {
-            (0, 1) => FlowSample::compact(body).map(Self::Flow),
             (0, 2) => CounterSample::compact(body).map(Self::Counters),
             (0, 3) => FlowSample::expanded(body).map(Self::Flow),
             (0, 4) => CounterSample::expanded(body).map(Self::Counters),

@@ -61,7 +61,7 @@ impl<'a> Xdr<'a> {
         }
     }
 
-    /// The next `N` bytes: XDR's opaque of a fixed length, `N` a multiple of four.
+    /// The next `N` bytes, without padding.
     #[inline]
     pub(super) fn fixed<const N: usize>(&mut self) -> Result<&'a [u8; N], Cut> {
         match self.rest.split_first_chunk::<N>() {
