@@ -167,7 +167,7 @@ impl Engine {
         while let Some(first) = rest.first() {
             self.advance(first.time, observer);
             let current = self.slice.unwrap_or_default();
-            let end = Timestamp((current + 1).saturating_mul(self.slice_ns));
+            let end = Timestamp(current.saturating_add(1).saturating_mul(self.slice_ns));
             let begin = Timestamp(current.saturating_mul(self.slice_ns));
             let split = rest.iter().position(|record| record.time >= end).unwrap_or(rest.len());
             // Time beyond the last representable slice: count it in that slice.
@@ -187,7 +187,8 @@ impl Engine {
     /// Ends the input: closes the window that is being filled, whatever time it is.
     pub fn finish(&mut self, observer: &mut impl Observer) {
         if let Some(current) = self.slice {
-            self.advance_to((current / self.slices + 1) * self.slices, observer);
+            let next = (current / self.slices).saturating_add(1);
+            self.advance_to(next.saturating_mul(self.slices), observer);
         }
     }
 
@@ -287,8 +288,8 @@ impl Engine {
 
     fn close_slice(&mut self, slice: u64, observer: &mut impl Observer) {
         self.align_flows();
-        let moment =
-            Moment { index: slice, now: Timestamp((slice + 1).saturating_mul(self.slice_ns)) };
+        let now = Timestamp(slice.saturating_add(1).saturating_mul(self.slice_ns));
+        let moment = Moment { index: slice, now };
         let watched = self.detector.watched();
         let mut readings: Vec<Reading> = watched.iter().map(|key| Reading::zero(*key)).collect();
         let mut hot: Vec<HostKey> = Vec::new();

@@ -131,3 +131,104 @@ pub fn difference(now: &TrafficCounters, before: &TrafficCounters) -> TrafficCou
     result.flows = now.flows.saturating_sub(before.flows);
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Group, Limits};
+    use proptest::prelude::*;
+    use tidewall_model::{Address, TrafficClass, Unit};
+
+    fn limits(wanted: bool) -> DirectedLimits {
+        let mut limits = DirectedLimits::default();
+        if wanted {
+            limits.incoming = Limits::of(&[(TrafficClass::Total, Unit::Packets, 1.0)]);
+        }
+        limits
+    }
+
+    /// Few enough prefixes that they nest often.
+    fn prefix() -> impl Strategy<Value = Prefix> {
+        (0..16u32, 24..=32u8, any::<bool>()).prop_map(|(bits, len, v6)| {
+            let address = if v6 {
+                Address::v6(0x2001_0db8 << 96 | u128::from(bits))
+            } else {
+                Address::v4(0x0a00_0000 | bits << 4)
+            };
+            Prefix::containing(address, if v6 { len + 96 } else { len })
+        })
+    }
+
+    fn policy() -> impl Strategy<Value = Policy> {
+        let group = (prop::collection::vec(prefix(), 0..4), any::<[bool; 3]>(), any::<u8>());
+        (prop::collection::vec(prefix(), 1..12), prop::collection::vec(group, 0..6)).prop_map(
+            |(networks, groups)| {
+                let mut policy = Policy::for_networks(networks);
+                policy.groups[0].network = limits(true);
+                for (prefixes, [network, total, detect], parent) in groups {
+                    let number = policy.groups.len();
+                    policy.groups.push(Group {
+                        name: format!("g{number}"),
+                        parent: Some(usize::from(parent) % number),
+                        prefixes,
+                        network: limits(network),
+                        total: limits(total),
+                        detect,
+                        ..Group::default()
+                    });
+                }
+                policy
+            },
+        )
+    }
+
+    /// Does a zone add to a total? Read off the definitions.
+    fn belongs(policy: &Policy, zones: &Zones, zone: usize, target: &Target) -> bool {
+        let zone = &zones.all()[zone];
+        match target {
+            Target::Host(_) => false,
+            Target::Network(network) => network.covers(zone.prefix),
+            Target::Group(name) => {
+                let mut at = Some(zone.group as usize);
+                while let Some(group) = at {
+                    if policy.groups[group].name == *name {
+                        return true;
+                    }
+                    at = policy.groups[group].parent;
+                }
+                false
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn totals_hold_the_zones_that_lie_in_them(policy in policy()) {
+            let zones = Zones::compile(&policy, 1, 7);
+            let totals = Totals::compile(&policy, &zones);
+            for zone in 0..zones.all().len() {
+                let of_zone = totals.of_zone(zone as u32);
+                for number in 0..totals.len() as u32 {
+                    let times = of_zone.iter().filter(|n| **n == number).count();
+                    let want = belongs(&policy, &zones, zone, &totals.get(number).target);
+                    prop_assert_eq!(times, usize::from(want));
+                }
+            }
+            let limited = |zone: &&crate::zones::Zone| {
+                let group = &policy.groups[zone.group as usize];
+                zones.networks().contains(&zone.prefix) && group.detect && !group.network.is_empty()
+            };
+            let groups = policy.groups.iter().filter(|g| g.detect && !g.total.is_empty()).count();
+            prop_assert_eq!(totals.len(), zones.all().iter().filter(limited).count() + groups);
+        }
+    }
+
+    #[test]
+    fn a_ring_of_parents_ends() {
+        let mut policy = Policy::for_networks(vec!["10.0.0.0/8".parse().unwrap()]);
+        policy.groups[0].parent = Some(0);
+        policy.groups[0].total = limits(true);
+        let totals = Totals::compile(&policy, &Zones::compile(&policy, 1, 7));
+        assert_eq!(totals.of_zone(0), [0]);
+    }
+}
