@@ -350,7 +350,7 @@ mod independence {
                 let mut event = event.clone();
                 let seqs: Vec<u64> = event.attack.samples.drain(..).map(|s| s.0.seq).collect();
                 let ends = (seqs.len(), seqs.first().copied(), seqs.last().copied());
-                event.attack.top = Default::default();
+                event.attack.top = tidewall_model::TopTuples::default();
                 event.attack.vectors.clear();
                 format!("{event:?} samples {ends:?}")
             };
