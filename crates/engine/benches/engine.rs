@@ -3,6 +3,8 @@
 //! Hosts are spread over 10.0.0.0/12; each has four flows from random remote addresses, in both
 //! directions, and they come in random order: no record finds its host in the cache by luck.
 
+#![expect(clippy::expect_used, reason = "a benchmark stops when its set-up is wrong")]
+
 use std::fs;
 
 use tidewall_engine::{Dealing, Engine, Policy, PrefixTable};
@@ -18,6 +20,7 @@ fn main() {
     {
         ingest(&mut bench, name, hosts, aim);
     }
+    make(&mut bench);
     for (name, hosts, aim) in
         [("1k", 1_000u32, None), ("100k", 100_000, None), ("1m", 1_000_000, Some(60.0))]
     {
@@ -52,17 +55,20 @@ fn records(hosts: u32, count: usize, at: u64) -> Vec<FlowRecord> {
     (0..count)
         .map(|n| {
             let host = random(&mut state) as u32 % hosts;
-            // Hosts lie apart in the network, as they do in a real one.
-            let local = 0x0a00_0000 | host.wrapping_mul(2_654_435_761) & 0x000f_ffff;
-            record(local, random(&mut state) as u32 % 4, n as u64, at, n % 2 == 0)
+            record(spread(host), random(&mut state) as u32 % 4, n as u64, at, n % 2 == 0)
         })
         .collect()
+}
+
+/// Address of a host. Hosts lie apart in the network, as they do in a real one.
+fn spread(host: u32) -> u32 {
+    0x0a00_0000 | host.wrapping_mul(2_654_435_761) & 0x000f_ffff
 }
 
 fn record(local: u32, flow: u32, seq: u64, at: u64, incoming: bool) -> FlowRecord {
     let remote = 0xc000_0000 | local.wrapping_mul(0x9e37_79b1).wrapping_add(flow) >> 4;
     let (src, dst) = if incoming { (remote, local) } else { (local, remote) };
-    let tcp = flow % 2 == 0;
+    let tcp = flow.is_multiple_of(2);
     FlowRecord {
         time: Timestamp(at),
         seq,
@@ -82,24 +88,63 @@ fn ingest(bench: &mut Bench, name: &str, hosts: u32, aim: Option<f64>) {
     if !bench.wants(&full) {
         return;
     }
-    let count = 2_000_000;
-    let batch = records(hosts, count, SECOND);
+    let picks = picks(hosts, 2_000_000);
+    let mut batch = vec![FlowRecord::default(); BATCH];
     let mut engine = engine();
     // The window is warm: its hosts are known, as for all but the first records of a second.
-    engine.ingest(&batch, &mut ());
+    ingest_picks(&mut engine, &picks, &mut batch);
     if let Some(aim) = aim {
         bench.aim(aim);
     }
-    bench.note("both directions, flows counted, random order").run(
-        &full,
+    let note = "both directions, flows counted, random order; with the making of the records";
+    bench.note(note).run(&full, "ns/record", picks.len() as u64, || {
+        ingest_picks(&mut engine, &picks, &mut batch);
+    });
+}
+
+/// What the making of the records is of the time of an `ingest` bench.
+fn make(bench: &mut Bench) {
+    let full = "make_records";
+    if !bench.wants(full) {
+        return;
+    }
+    let picks = picks(100_000, 2_000_000);
+    let mut batch = vec![FlowRecord::default(); BATCH];
+    bench.note("to be taken off the ingest benches").run(
+        full,
         "ns/record",
-        count as u64,
+        picks.len() as u64,
         || {
-            for chunk in batch.chunks(512) {
-                engine.ingest(chunk, &mut ());
+            for (picks, seq) in picks.chunks(BATCH).zip((0..).step_by(BATCH)) {
+                fill(&mut batch, picks, seq);
+                std::hint::black_box(&mut batch);
             }
         },
     );
+}
+
+/// Records that a worker takes at once, in the cache because it has just made them.
+const BATCH: usize = 256;
+
+/// A host's address in the low 30 bits, and the number of one of its flows above.
+fn picks(hosts: u32, count: usize) -> Vec<u32> {
+    let mut state = 42;
+    let pick =
+        |_| spread(random(&mut state) as u32 % hosts) | (random(&mut state) as u32 % 4) << 30;
+    (0..count).map(pick).collect()
+}
+
+fn fill(batch: &mut [FlowRecord], picks: &[u32], first: u64) {
+    for ((slot, pick), seq) in batch.iter_mut().zip(picks).zip(first..) {
+        *slot = record(pick & 0x3fff_ffff, pick >> 30, seq, SECOND, seq % 2 == 0);
+    }
+}
+
+fn ingest_picks(engine: &mut Engine, picks: &[u32], batch: &mut [FlowRecord]) {
+    for (picks, seq) in picks.chunks(BATCH).zip((0..).step_by(BATCH)) {
+        fill(batch, picks, seq);
+        engine.ingest(&batch[..picks.len()], &mut ());
+    }
 }
 
 fn close(bench: &mut Bench, name: &str, hosts: u32, aim: Option<f64>) {
@@ -118,10 +163,7 @@ fn close(bench: &mut Bench, name: &str, hosts: u32, aim: Option<f64>) {
         order.swap(at, random(&mut state) as usize % (at + 1));
     }
     let mut list: Vec<FlowRecord> = (order.iter().zip(0u64..))
-        .map(|(host, n)| {
-            let local = 0x0a00_0000 | host.wrapping_mul(2_654_435_761) & 0x000f_ffff;
-            record(local, 0, n, SECOND, n % 2 == 0)
-        })
+        .map(|(host, n)| record(spread(*host), 0, n, SECOND, n % 2 == 0))
         .collect();
     let engine = std::cell::RefCell::new(&mut engine);
     bench.note("shard and detector, one core").run_fresh(
@@ -156,7 +198,7 @@ fn memory(bench: &mut Bench, name: &str, hosts: u32) {
         .map(|second| {
             (0..hosts)
                 .flat_map(|host| {
-                    let local = 0x0a00_0000 | host.wrapping_mul(2_654_435_761) & 0x000f_ffff;
+                    let local = spread(host);
                     let seq = u64::from(host) * 2;
                     [true, false]
                         .map(|incoming| record(local, host % 2, seq, second * SECOND, incoming))

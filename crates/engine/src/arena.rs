@@ -8,11 +8,11 @@
 
 use tidewall_model::{Count, DirectedCounters, Direction, TrafficCounters};
 
-use crate::tallies::{Addition, Share};
+use crate::tallies::{Addition, Share, Tallies};
 
 /// What identifies a host in an arena: its address and the zone that holds it. The zone tells the
 /// IP version apart, because a zone is a prefix of one family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostKey {
     /// Number of the zone.
     pub zone: u32,
@@ -32,35 +32,80 @@ pub const fn direction_of(side: Side) -> Direction {
     if side == OUT { Direction::Outgoing } else { Direction::Incoming }
 }
 
-/// Counters of one host in one window: 136 bytes, the classes that most hosts have.
+/// Packets and bytes in 32 bits each: 4 GiB in a window is enough for nearly every host, and what
+/// is beyond moves to [`HostArena::wide`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct HostEntry {
-    bits_high: u64,
-    bits_low: u64,
-    zone: u32,
-    /// Position + 1 in the arena's rare counters (0: none), and the hot flag in the top bit.
-    rare: u32,
-    /// Largest sampling rate seen, by side: how much one packet stands for at the worst.
-    weight: [u32; 2],
-    flows: [u32; 2],
-    common: [Common; 2],
+struct Small {
+    packets: u32,
+    bytes: u32,
 }
 
-/// Classes that most hosts have.
+impl Small {
+    /// Adds, when both sums fit.
+    #[inline]
+    const fn add(&mut self, count: Count) -> bool {
+        let packets = (self.packets as u64).saturating_add(count.packets);
+        let bytes = (self.bytes as u64).saturating_add(count.bytes);
+        let fits = (packets | bytes) >> 32 == 0;
+        if fits {
+            *self = Self { packets: packets as u32, bytes: bytes as u32 };
+        }
+        fits
+    }
+
+    #[inline]
+    const fn count(self) -> Count {
+        Count { packets: self.packets as u64, bytes: self.bytes as u64 }
+    }
+}
+
+/// One side of a host, the classes that most hosts have: half a cache line.
 #[derive(Clone, Copy, Debug, Default)]
 struct Common {
     /// TCP and UDP, by [`Share`].
-    shares: [Count; 2],
-    syn: Count,
+    shares: [Small; 2],
+    syn: Small,
+    /// Largest sampling rate seen: how much one packet stands for at the worst.
+    weight: u32,
+    flows: u32,
 }
 
-/// Classes that few hosts have.
+/// Counters of one host in one window: 96 bytes. The key lies between the sides, so that it often
+/// shares its cache line with the side that is counted.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(32))]
+pub struct HostEntry {
+    incoming: Common,
+    bits_low: u64,
+    bits_high: u64,
+    zone: u32,
+    /// Position + 1 in the arena's rare counters (0: none), and the hot flag in the top bit.
+    rare: u32,
+    /// Position + 1 in the arena's wide counters (0: none).
+    wide: u32,
+    /// Tag of the flow that was seen last; 0 when there was none.
+    last_flow: u32,
+    outgoing: Common,
+}
+
+const _: () = assert!(size_of::<HostEntry>() == 96);
+
+/// Classes that few hosts have, on one side.
 #[derive(Clone, Copy, Debug, Default)]
 struct Rare {
-    icmp: Count,
-    other: Count,
-    fragment: Count,
-    dropped: Count,
+    icmp: Small,
+    other: Small,
+    fragment: Small,
+    dropped: Small,
+}
+
+/// The classes of [`Tallies`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Share(Share),
+    Syn,
+    Fragment,
+    Dropped,
 }
 
 const HOT: u32 = 1 << 31;
@@ -75,23 +120,39 @@ impl HostEntry {
 
     /// Distinct flows by side.
     pub const fn flows(&self) -> [u32; 2] {
-        self.flows
+        [self.incoming.flows, self.outgoing.flows]
     }
 
     /// Largest sampling rate of a side's traffic, 0 without traffic.
     pub const fn weight(&self, side: Side) -> u32 {
-        self.weight[side]
+        self.side(side).weight
+    }
+
+    #[inline]
+    const fn side(&self, side: Side) -> &Common {
+        if side == IN { &self.incoming } else { &self.outgoing }
+    }
+
+    #[inline]
+    const fn side_mut(&mut self, side: Side) -> &mut Common {
+        if side == IN { &mut self.incoming } else { &mut self.outgoing }
     }
 
     #[inline]
     const fn is(&self, key: HostKey) -> bool {
         self.bits_low == key.bits as u64
-            && self.bits_high == (key.bits >> 64) as u64
             && self.zone == key.zone
+            && self.bits_high == (key.bits >> 64) as u64
     }
 
+    #[inline]
     const fn rare_index(&self) -> Option<usize> {
         ((self.rare & !HOT) as usize).checked_sub(1)
+    }
+
+    #[inline]
+    const fn wide_index(&self) -> Option<usize> {
+        (self.wide as usize).checked_sub(1)
     }
 }
 
@@ -100,13 +161,19 @@ impl HostEntry {
 pub struct HostArena {
     entries: Vec<HostEntry>,
     rare: Vec<[Rare; 2]>,
+    /// What 32 bits could not hold, to be added to the small counters.
+    wide: Vec<[Tallies; 2]>,
 }
 
 impl HostArena {
     /// An arena with room for so many hosts; pages that are never used cost nothing.
     pub fn with_capacity(hosts: u32) -> Self {
         let hosts = hosts as usize;
-        Self { entries: Vec::with_capacity(hosts), rare: Vec::with_capacity(hosts) }
+        Self {
+            entries: Vec::with_capacity(hosts),
+            rare: Vec::with_capacity(hosts),
+            wide: Vec::with_capacity(hosts),
+        }
     }
 
     /// Hosts in it.
@@ -122,31 +189,37 @@ impl HostArena {
     /// Packets and bytes of a side.
     #[inline]
     pub fn total(&self, entry: &HostEntry, side: Side) -> Count {
-        let common = &entry.common[side];
-        let mut total = common.shares[0];
-        total += common.shares[1];
+        if entry.wide != 0 {
+            return self.counters(entry, side).total;
+        }
+        let [tcp, udp] = entry.side(side).shares.map(Small::count);
+        let mut total = Count { packets: tcp.packets + udp.packets, bytes: tcp.bytes + udp.bytes };
         if let Some(rare) = entry.rare_index() {
-            total += self.rare[rare][side].icmp;
-            total += self.rare[rare][side].other;
+            total += self.rare[rare][side].icmp.count();
+            total += self.rare[rare][side].other.count();
         }
         total
     }
 
     /// All classes and flows of a side.
     pub fn counters(&self, entry: &HostEntry, side: Side) -> TrafficCounters {
-        let common = &entry.common[side];
+        let wide = entry.wide_index().map(|at| self.wide[at][side]).unwrap_or_default();
+        let mut counters = wide.counters();
+        let common = entry.side(side);
         let rare = entry.rare_index().map(|at| self.rare[at][side]).unwrap_or_default();
-        TrafficCounters {
-            total: self.total(entry, side),
-            tcp: common.shares[Share::Tcp as usize],
-            tcp_syn: common.syn,
-            udp: common.shares[Share::Udp as usize],
-            icmp: rare.icmp,
-            fragment: rare.fragment,
-            dropped: rare.dropped,
-            other: rare.other,
-            flows: u64::from(entry.flows[side]),
+        let [tcp, udp] = common.shares;
+        for share in [tcp, udp, rare.icmp, rare.other] {
+            counters.total += share.count();
         }
+        counters.tcp += tcp.count();
+        counters.tcp_syn += common.syn.count();
+        counters.udp += udp.count();
+        counters.icmp += rare.icmp.count();
+        counters.fragment += rare.fragment.count();
+        counters.dropped += rare.dropped.count();
+        counters.other += rare.other.count();
+        counters.flows = u64::from(common.flows);
+        counters
     }
 
     /// Both sides.
@@ -158,6 +231,7 @@ impl HostArena {
     pub fn clear(&mut self) {
         self.entries.clear();
         self.rare.clear();
+        self.wide.clear();
     }
 
     /// Is the entry with this number + 1 the host's?
@@ -166,75 +240,132 @@ impl HostArena {
         self.entries.get((entry as usize).wrapping_sub(1)).is_some_and(|entry| entry.is(key))
     }
 
-    /// Brings an entry into the cache: a hint, without effect.
+    /// Brings one side of an entry into the cache: a hint, without effect.
     #[inline]
-    pub fn touch(&self, entry: u32) -> u64 {
+    pub fn touch(&self, entry: u32, side: Side) -> u64 {
         let entry = self.entries.get((entry as usize).wrapping_sub(1));
-        entry.map_or(0, |entry| entry.bits_low ^ entry.common[OUT].syn.bytes)
+        entry.map_or(0, |entry| entry.bits_low ^ u64::from(entry.side(side).flows))
     }
 
-    /// Adds to an entry's counters; gives the share that changed, as it is now.
+    /// Adds to an entry's counters. Gives the share that changed, as it is now; nothing when the
+    /// entry is hot already, since nobody asks then.
     #[inline]
     pub fn add(&mut self, at: usize, side: Side, add: &Addition) -> Count {
-        let entry = &mut self.entries[at];
-        if entry.weight[side] < add.weight {
-            entry.weight[side] = add.weight;
+        let Some(entry) = self.entries.get_mut(at) else { return Count::default() };
+        let common = entry.side_mut(side);
+        common.weight = common.weight.max(add.weight);
+        let share = &mut common.shares[add.share as usize & 1];
+        if !add.is_plain() || !share.add(add.count) {
+            return self.add_marked(at, side, add);
         }
-        let common = &mut entry.common[side];
-        let Some(share) = common.shares.get_mut(add.share as usize) else {
-            return self.add_rare(at, side, add);
-        };
-        *share += add.count;
-        let changed = *share;
-        if !add.marks.is_empty() {
-            if add.marks.syn() {
-                common.syn += add.count;
-            }
-            if add.marks.fragment() || add.marks.dropped() {
-                self.add_rare(at, side, add);
-            }
+        let changed = share.count();
+        if entry.rare & HOT != 0 {
+            return Count::default();
+        }
+        if entry.wide != 0 {
+            return self.share_now(at, side, add.share);
         }
         changed
     }
 
-    #[cold]
-    fn add_rare(&mut self, at: usize, side: Side, add: &Addition) -> Count {
-        let entry = &mut self.entries[at];
-        let position = match entry.rare_index() {
-            Some(position) => position,
-            None => {
-                self.rare.push(Default::default());
-                entry.rare = entry.rare & HOT | self.rare.len() as u32;
-                self.rare.len() - 1
-            }
-        };
-        let rare = &mut self.rare[position][side];
+    /// The general way: any class, any size.
+    #[inline(never)]
+    fn add_marked(&mut self, at: usize, side: Side, add: &Addition) -> Count {
+        self.add_class(at, side, Class::Share(add.share), add.count);
+        if add.marks.syn() {
+            self.add_class(at, side, Class::Syn, add.count);
+        }
         if add.marks.fragment() {
-            rare.fragment += add.count;
+            self.add_class(at, side, Class::Fragment, add.count);
         }
         if add.marks.dropped() {
-            rare.dropped += add.count;
+            self.add_class(at, side, Class::Dropped, add.count);
         }
-        let changed = match add.share {
-            Share::Icmp => &mut rare.icmp,
-            Share::Other => &mut rare.other,
-            Share::Tcp | Share::Udp => return Count::default(),
+        if self.entries[at].rare & HOT != 0 {
+            return Count::default();
+        }
+        self.share_now(at, side, add.share)
+    }
+
+    fn share_now(&self, at: usize, side: Side, share: Share) -> Count {
+        let counters = self.counters(&self.entries[at], side);
+        match share {
+            Share::Tcp => counters.tcp,
+            Share::Udp => counters.udp,
+            Share::Icmp => counters.icmp,
+            Share::Other => counters.other,
+        }
+    }
+
+    fn add_class(&mut self, at: usize, side: Side, class: Class, count: Count) {
+        let small = self.small_mut(at, side, class);
+        if small.add(count) {
+            return;
+        }
+        let mut carried = std::mem::take(small).count();
+        carried += count;
+        let entry = &mut self.entries[at];
+        if entry.wide == 0 {
+            self.wide.push(Default::default());
+            entry.wide = self.wide.len() as u32;
+        }
+        let wide = &mut self.wide[entry.wide as usize - 1][side];
+        *match class {
+            Class::Share(share) => &mut wide.shares[share as usize],
+            Class::Syn => &mut wide.syn,
+            Class::Fragment => &mut wide.fragment,
+            Class::Dropped => &mut wide.dropped,
+        } += carried;
+    }
+
+    fn small_mut(&mut self, at: usize, side: Side, class: Class) -> &mut Small {
+        let entry = &mut self.entries[at];
+        match class {
+            Class::Share(share @ (Share::Tcp | Share::Udp)) => {
+                return &mut entry.side_mut(side).shares[share as usize];
+            }
+            Class::Syn => return &mut entry.side_mut(side).syn,
+            _ => {}
+        }
+        let position = entry.rare_index().unwrap_or_else(|| {
+            self.rare.push(Default::default());
+            entry.rare |= self.rare.len() as u32;
+            self.rare.len() - 1
+        });
+        let rare = &mut self.rare[position][side];
+        match class {
+            Class::Fragment => &mut rare.fragment,
+            Class::Dropped => &mut rare.dropped,
+            Class::Share(Share::Icmp) => &mut rare.icmp,
+            Class::Share(_) | Class::Syn => &mut rare.other,
+        }
+    }
+
+    /// Notes the flow that the host with this entry number + 1 is seen with; false when it was that
+    /// flow the last time too, so that it need not be looked for.
+    #[inline]
+    pub fn follow(&mut self, entry: u32, flow: u32) -> bool {
+        let Some(entry) = self.entries.get_mut((entry as usize).wrapping_sub(1)) else {
+            return false;
         };
-        *changed += add.count;
-        *changed
+        let is_other = entry.last_flow != flow || flow == 0;
+        entry.last_flow = flow;
+        is_other
     }
 
     /// Adds distinct flows.
     #[inline]
     pub fn add_flows(&mut self, at: usize, side: Side, flows: u32) {
-        let counter = &mut self.entries[at].flows[side];
+        let Some(entry) = self.entries.get_mut(at) else { return };
+        let counter = &mut entry.side_mut(side).flows;
         *counter = counter.saturating_add(flows);
     }
 
     /// Sets the flows of every entry to zero, to be counted again.
     pub fn reset_flows(&mut self) {
         for entry in &mut self.entries {
-            entry.flows = [0; 2];
+            entry.incoming.flows = 0;
+            entry.outgoing.flows = 0;
         }
     }
 
@@ -255,6 +386,12 @@ pub enum Place {
     Dense(u32),
     /// By hash of its address.
     Hashed(u32),
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::Dense(0)
+    }
 }
 
 /// From address to arena entry.
@@ -291,7 +428,7 @@ impl HostIndex {
     #[inline]
     pub fn peek(&self, place: Place) -> u32 {
         match place {
-            Place::Dense(position) => self.dense[position as usize],
+            Place::Dense(position) => self.dense.get(position as usize).copied().unwrap_or(0),
             Place::Hashed(hash) => self.hashed[hash as usize & (self.size - 1)],
         }
     }
@@ -319,7 +456,7 @@ impl HostIndex {
 
     /// Entry of a host, made when it is new; `None` when the window already has its most hosts.
     /// `place_of` gives the place of any host, for when the index has to grow.
-    #[inline]
+    #[inline(never)]
     pub fn find_or_add(
         &mut self,
         arena: &mut HostArena,
@@ -390,5 +527,70 @@ impl HostIndex {
             self.size = (self.used * 4).next_power_of_two().clamp(SMALLEST, self.size);
             self.used = 0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tallies::Marks;
+    use proptest::prelude::*;
+
+    fn addition() -> impl Strategy<Value = Addition> {
+        // Small numbers, numbers around 32 bits, and lies.
+        let number = prop_oneof![0u64..2000, u64::from(u32::MAX) - 9..1 << 33, Just(u64::MAX - 3)];
+        let share =
+            (0usize..4).prop_map(|at| [Share::Tcp, Share::Udp, Share::Icmp, Share::Other][at]);
+        let marks = prop_oneof![3 => Just(0u8), 1 => 0u8..8];
+        (number.clone(), number, 1u32..5, share, marks).prop_map(
+            |(packets, bytes, weight, share, marks)| Addition {
+                count: Count { packets, bytes },
+                weight,
+                share,
+                marks: Marks::new(marks & 1 != 0, marks & 2 != 0, marks & 4 != 0),
+            },
+        )
+    }
+
+    proptest! {
+        /// 32 bits and what is carried out of them count as 64 bits would, at every step.
+        #[test]
+        fn counts_as_wide_counters_do(
+            additions in prop::collection::vec((0usize..3, 0usize..2, addition()), 1..120),
+        ) {
+            let mut arena = HostArena::with_capacity(4);
+            arena.entries.resize(3, HostEntry::default());
+            let mut truth = [[Tallies::default(); 2]; 3];
+            for (host, side, add) in &additions {
+                truth[*host][*side].add(add);
+                let changed = arena.add(*host, *side, add);
+                prop_assert_eq!(changed, truth[*host][*side].shares[add.share as usize]);
+                let entry = &arena.entries()[*host];
+                let want = truth[*host][*side].counters();
+                prop_assert_eq!(arena.counters(entry, *side), want);
+                prop_assert_eq!(arena.total(entry, *side), want.total);
+            }
+        }
+    }
+
+    #[test]
+    fn a_hot_entry_says_nothing_more_and_still_counts() {
+        let mut arena = HostArena::with_capacity(1);
+        arena.entries.push(HostEntry::default());
+        let one = Count { packets: 1, bytes: 64 };
+        let add = Addition { count: one, weight: 1, ..Addition::default() };
+        assert_eq!(arena.add(0, IN, &add), one);
+        assert!(arena.heat(0) && !arena.heat(0));
+        assert_eq!(arena.add(0, IN, &add), Count::default());
+        assert_eq!(arena.total(&arena.entries()[0], IN).packets, 2);
+    }
+
+    #[test]
+    fn only_a_repeated_flow_is_known() {
+        let mut arena = HostArena::with_capacity(1);
+        arena.entries.push(HostEntry::default());
+        let known = [0, 0, 7, 7, 8, 7].map(|flow| !arena.follow(1, flow));
+        assert_eq!(known, [false, false, false, true, false, false]);
+        assert!(!arena.follow(0, 7) && !arena.follow(2, 7), "no host, no flow");
     }
 }

@@ -85,18 +85,36 @@ impl FlowSet {
         self.iter().filter(|(_, tag)| tag & mask == 0).count()
     }
 
+    /// Is the tag among those that are kept at the set's level?
+    #[inline]
+    pub const fn keeps(&self, tag: u32) -> bool {
+        tag & ((1 << self.level) - 1) == 0
+    }
+
     /// Flows of `entry` are tags; is this one new?
     #[inline]
     pub fn insert(&mut self, entry: u32, tag: u32) -> Inserted {
-        if tag & (self.weight() - 1) != 0 {
+        if !self.keeps(tag) {
             return Inserted::No;
         }
         let item = u64::from(tag) << 32 | u64::from(entry + 1);
-        let at = self.probe(item);
-        if self.slots[at] == item {
-            return Inserted::No;
+        let mut at = self.home(tag);
+        let slots = &mut self.slots[..self.size];
+        loop {
+            match slots.get_mut(at) {
+                Some(slot) if *slot == item => return Inserted::No,
+                Some(slot) if *slot == EMPTY => {
+                    *slot = item;
+                    return self.added();
+                }
+                Some(_) => at += 1,
+                None => at = 0,
+            }
         }
-        self.slots[at] = item;
+    }
+
+    #[inline]
+    fn added(&mut self) -> Inserted {
         self.len += 1;
         if self.len <= Self::limit(self.size) { Inserted::New(self.weight()) } else { self.grow() }
     }
@@ -104,7 +122,7 @@ impl FlowSet {
     /// Brings the slot that `tag` would use into the cache: a hint, without effect on the set.
     #[inline]
     pub fn touch(&self, tag: u32) -> u64 {
-        self.slots[self.home(tag)]
+        self.slots.get(self.home(tag)).copied().unwrap_or(EMPTY)
     }
 
     /// All kept flows: (entry, tag).
@@ -130,6 +148,7 @@ impl FlowSet {
         }
     }
 
+    #[inline(never)]
     fn grow(&mut self) -> Inserted {
         if self.size < self.slots.len() {
             self.rebuild(self.size * 2);
@@ -161,7 +180,7 @@ impl FlowSet {
 
     #[inline]
     fn home(&self, tag: u32) -> usize {
-        (u64::from(tag) * self.size as u64 >> 32) as usize
+        ((u64::from(tag) * self.size as u64) >> 32) as usize
     }
 
     /// Where the item is, or the empty slot where it belongs.

@@ -1,8 +1,12 @@
 //! Longest-prefix match for both families: an immutable table, built once, read by every shard.
 //!
 //! The prefixes are flattened to disjoint ranges. IPv4 ranges are spread into a multibit table of
-//! strides 16-8-8, so that a lookup is one to three loads; IPv6 is a binary search in the ranges,
-//! narrowed by the top 16 bits.
+//! strides 16-8-8, so that a lookup is one to three loads. IPv6 looks for the last range that
+//! begins at or before the top 64 bits, and, only where longer prefixes lie, for the low 64 bits
+//! in the same way. That search narrows by tables that fit the ranges: each covers just the span
+//! of its ranges with two entries a range, and where many fall into one entry there is another
+//! table. So neither a common front of all prefixes nor a cluster of them makes it slow, and its
+//! memory is bounded: a table's span is a fraction of its parent's.
 
 use tidewall_model::{Address, Family, Prefix};
 
@@ -47,6 +51,15 @@ impl PrefixTable {
             Family::V6 => self.v6.lookup(bits),
         };
         entry.checked_sub(1)
+    }
+
+    /// The same for two addresses of one family, as value + 1, or 0 where no prefix holds it.
+    #[inline]
+    pub fn lookup_pair(&self, family: Family, bits: [u128; 2]) -> [u32; 2] {
+        match family {
+            Family::V4 => bits.map(|bits| self.v4.lookup(bits as u32)),
+            Family::V6 => bits.map(|bits| self.v6.lookup(bits)),
+        }
     }
 }
 
@@ -94,6 +107,7 @@ struct Table4 {
 }
 
 impl Table4 {
+    #[expect(clippy::large_stack_arrays, reason = "a fixed size spares the look-up its check")]
     fn new(starts: &[Start]) -> Self {
         let mut table = Self { root: Box::new([NONE; 1 << 16]), chunks: Vec::new() };
         for (at, (first, value)) in starts.iter().enumerate() {
@@ -155,36 +169,156 @@ impl Table4 {
     }
 }
 
-/// IPv6: starts of ranges, and for each value of the top 16 bits where its starts begin.
+/// IPv6: ranges by the top halves of their first addresses, and by the low halves where needed.
 #[derive(Clone, Debug)]
 struct Ranges {
-    starts: Vec<u128>,
+    search: Search,
+    /// Where the search by top halves begins.
+    top: u32,
+    /// By position in the search: the value, or `CHUNK` and a position in `inner`.
     values: Vec<u32>,
-    /// `narrow[t]..=narrow[t + 1]` holds the position of the range of any address with top bits t.
-    narrow: Vec<u32>,
+    /// Where the searches by low halves begin.
+    inner: Vec<u32>,
 }
 
 impl Ranges {
-    fn new(list: &[Start]) -> Self {
-        let starts: Vec<u128> = list.iter().map(|(first, _)| *first).collect();
-        let values = list.iter().map(|(_, value)| *value).collect();
-        let mut narrow = Vec::with_capacity((1 << 16) + 1);
-        for top in 0..=(1u32 << 16) {
-            let position = match u128::from(top).checked_mul(1 << 112) {
-                Some(first) => starts.partition_point(|s| *s <= first) - 1,
-                None => starts.len() - 1,
-            };
-            narrow.push(position as u32);
+    fn new(starts: &[Start]) -> Self {
+        let high = |start: &Start| (start.0 >> 64) as u64;
+        let groups: Vec<&[Start]> = starts.chunk_by(|a, b| high(a) == high(b)).collect();
+        // One range for each top half that something starts in. Behind a top half with ranges of
+        // its own, the last of these goes on.
+        let mut tops: Vec<(u64, &[Start], u32)> = Vec::with_capacity(groups.len());
+        let mut before = NONE;
+        for group in groups {
+            let first = high(&group[0]);
+            match tops.last() {
+                Some((top, inner, _)) if !inner.is_empty() && first - top > 1 => {
+                    tops.push((top + 1, &[], before));
+                }
+                _ => {}
+            }
+            let whole = group.len() == 1 && group[0].0 as u64 == 0;
+            tops.push((
+                first,
+                if whole { &[] } else { group },
+                if whole { group[0].1 } else { before },
+            ));
+            before = group[group.len() - 1].1;
         }
-        Self { starts, values, narrow }
+        if let Some((top, inner, _)) = tops.last()
+            && !inner.is_empty()
+            && *top < u64::MAX
+        {
+            tops.push((top + 1, &[], before));
+        }
+        let mut ranges =
+            Self { search: Search::default(), top: 0, values: Vec::new(), inner: Vec::new() };
+        let keys: Vec<u64> = tops.iter().map(|(top, ..)| *top).collect();
+        ranges.values = tops.iter().map(|(_, _, value)| *value).collect();
+        ranges.top = ranges.search.add(&keys);
+        for (at, (_, group, before)) in tops.iter().enumerate().filter(|(_, t)| !t.1.is_empty()) {
+            let mut low: Vec<(u64, u32)> = vec![(0, *before)];
+            for (first, value) in *group {
+                low.retain(|(key, _)| *key != *first as u64);
+                low.push((*first as u64, *value));
+            }
+            let keys: Vec<u64> = low.iter().map(|(key, _)| *key).collect();
+            ranges.values.extend(low.iter().map(|(_, value)| *value));
+            ranges.values[at] = CHUNK | ranges.inner.len() as u32;
+            ranges.inner.push(ranges.search.add(&keys));
+        }
+        ranges
     }
 
     #[inline]
     fn lookup(&self, address: u128) -> u32 {
-        let top = (address >> 112) as usize;
-        let (low, high) = (self.narrow[top] as usize, self.narrow[top + 1] as usize);
-        let inner = self.starts[low + 1..=high].partition_point(|start| *start <= address);
-        self.values[low + inner]
+        let value = self.values[self.search.find(self.top, (address >> 64) as u64)];
+        if value & CHUNK == 0 {
+            return value;
+        }
+        let begin = self.inner[(value & !CHUNK) as usize];
+        self.values[self.search.find(begin, address as u64)]
+    }
+}
+
+/// Most keys that are looked at one after the other.
+const RUN: usize = 8;
+
+/// Finds the last key that is not above a given one, in one of several lists. A list ascends from
+/// 0, so a key that is not above the one before it begins another list.
+#[derive(Clone, Debug, Default)]
+struct Search {
+    keys: Vec<u64>,
+    tables: Vec<Narrow>,
+    /// Where to look on: see [`Search::narrow`].
+    entries: Vec<u32>,
+}
+
+/// A table that tells keys apart by as many of their bits as it has entries for.
+#[derive(Clone, Copy, Debug)]
+struct Narrow {
+    /// Its first key.
+    base: u64,
+    shift: u32,
+    /// Where its entries begin.
+    begin: u32,
+    /// Position of its last entry, which also answers for all keys behind it.
+    last: u32,
+}
+
+impl Search {
+    /// Adds a list; gives where its search begins.
+    fn add(&mut self, keys: &[u64]) -> u32 {
+        let begin = self.keys.len();
+        self.keys.extend_from_slice(keys);
+        self.narrow(begin + 1, self.keys.len())
+    }
+
+    /// Prepares the search among the keys from `first` up to, not including, `end`, and the one
+    /// before them: gives the position of that one when a walk over the others is short, and
+    /// `CHUNK` and the number of a table when it is not.
+    fn narrow(&mut self, first: usize, end: usize) -> u32 {
+        let count = end - first;
+        if count <= RUN {
+            return first as u32 - 1;
+        }
+        let base = self.keys[first];
+        let span = self.keys[end - 1] - base;
+        let bits = (2 * count).next_power_of_two().trailing_zeros();
+        let shift = (u64::BITS - span.leading_zeros()).saturating_sub(bits);
+        let (last, begin) = ((span >> shift) as u32, self.entries.len());
+        let table = self.tables.len() as u32;
+        self.tables.push(Narrow { base, shift, begin: begin as u32, last });
+        self.entries.resize(begin + last as usize + 1, 0);
+        let mut low = first;
+        for entry in 0..=last {
+            let inside = |key: &u64| (key - base) >> shift == u64::from(entry);
+            let high = low + self.keys[low..end].iter().take_while(|key| inside(key)).count();
+            self.entries[begin + entry as usize] = self.narrow(low, high);
+            low = high;
+        }
+        CHUNK | table
+    }
+
+    /// Position of the last key of a list that is not above `key`.
+    #[inline]
+    fn find(&self, begin: u32, key: u64) -> usize {
+        let mut at = begin;
+        while at & CHUNK != 0 {
+            let table = &self.tables[(at & !CHUNK) as usize];
+            let entry = (key.saturating_sub(table.base) >> table.shift).min(u64::from(table.last));
+            at = self.entries[table.begin as usize + entry as usize];
+        }
+        let mut at = at as usize;
+        let mut here = self.keys[at];
+        while let Some(next) = self.keys.get(at + 1)
+            && *next <= key
+            && *next > here
+        {
+            here = *next;
+            at += 1;
+        }
+        at
     }
 }
 
@@ -240,6 +374,35 @@ mod tests {
                 prop_assert_eq!(table.lookup(address), naive(&entries, address), "{}", address);
             }
         }
+    }
+
+    /// Clusters of every depth: long runs inside one /64, one /48 and one /12.
+    #[test]
+    fn equals_a_naive_scan_where_prefixes_crowd() {
+        let base = 0x2001_0db8_u128 << 96;
+        let mut prefixes = vec![Prefix::containing(Address::v6(0), 0)];
+        for n in 0..40u128 {
+            let at = |bits: u128, len| Prefix::containing(Address::v6(bits), len);
+            prefixes.push(at(base | n << 80, 48));
+            prefixes.push(at(base | 7 << 80 | (n * n) << 64, 64));
+            prefixes.push(at(base | 7 << 80 | n << 1, 127));
+            prefixes.push(at(base | 9 << 80 | n << 90, 128));
+            prefixes.push(at(u128::MAX - (n << 60), 70));
+            prefixes.push(at(n << 116, 20));
+        }
+        let entries = distinct(prefixes);
+        let table = PrefixTable::new(&entries);
+        for (prefix, _) in &entries {
+            let (first, last) = (prefix.first().bits, prefix.last().bits);
+            for bits in [first, last, first.wrapping_sub(1), last.wrapping_add(1), first | 1 << 63]
+            {
+                let address = Address::v6(bits);
+                assert_eq!(table.lookup(address), naive(&entries, address), "{address}");
+            }
+        }
+        let (entries, keys) = (table.v6.search.entries.len(), table.v6.search.keys.len());
+        assert!(table.v6.search.tables.len() > 3, "{table:?}");
+        assert!(entries <= 12 * keys, "{entries} entries for {keys} keys");
     }
 
     #[test]

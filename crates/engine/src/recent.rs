@@ -18,15 +18,22 @@ impl Recent {
         Self { ring: Vec::with_capacity(capacity), capacity, next: 0 }
     }
 
-    /// Adds a record, over the oldest one when the ring is full.
+    /// Adds records, over the oldest ones when the ring is full.
     #[inline]
-    pub fn push(&mut self, record: &FlowRecord) {
-        if self.ring.len() < self.capacity {
-            self.ring.push(*record);
-            return;
+    pub fn extend(&mut self, records: &[FlowRecord]) {
+        let room = (self.capacity - self.ring.len()).min(records.len());
+        let (first, mut rest) = records.split_at(room);
+        self.ring.extend_from_slice(first);
+        while !rest.is_empty() {
+            let ring = &mut self.ring[self.next..];
+            let (now, later) = rest.split_at(rest.len().min(ring.len()));
+            ring[..now.len()].copy_from_slice(now);
+            self.next += now.len();
+            if self.next == self.capacity {
+                self.next = 0;
+            }
+            rest = later;
         }
-        self.ring[self.next] = *record;
-        self.next = if self.next + 1 == self.capacity { 0 } else { self.next + 1 };
     }
 
     /// All records, newest first.
@@ -42,12 +49,17 @@ mod tests {
 
     #[test]
     fn keeps_the_newest_in_order() {
-        let mut recent = Recent::new(4);
-        for seq in 0..11 {
-            recent.push(&FlowRecord { seq, ..FlowRecord::default() });
-            let got: Vec<u64> = recent.newest_first().map(|r| r.seq).collect();
-            let want: Vec<u64> = (0..=seq).rev().take(4).collect();
-            assert_eq!(got, want);
+        for step in [1, 2, 3, 4, 7, 9] {
+            let mut recent = Recent::new(4);
+            for first in (0..30).step_by(step) {
+                let seqs = first..first + step as u64;
+                let records: Vec<_> =
+                    seqs.map(|seq| FlowRecord { seq, ..FlowRecord::default() }).collect();
+                recent.extend(&records);
+                let got: Vec<u64> = recent.newest_first().map(|r| r.seq).collect();
+                let want: Vec<u64> = (0..first + step as u64).rev().take(4).collect();
+                assert_eq!(got, want);
+            }
         }
     }
 }

@@ -42,7 +42,7 @@ impl Samples {
         Self { lists: wanted.iter().filter_map(list).collect(), most: policy.detection.samples }
     }
 
-    /// Fills the lists with the newest records of each attack; records before `oldest` in the order
+    /// Fills the lists with what the rings hold of each attack; records before `oldest` in the order
     /// of receipt are left out, because a ring of another shard may have lost them already.
     pub fn collect<'a>(
         &mut self,
@@ -70,36 +70,40 @@ impl Samples {
     }
 
     fn offer(&mut self, to: (Subject, Side), record: &FlowRecord) {
-        let most = self.most;
         if let Some(list) = self.lists.get_mut(&to)
             && record.time >= list.since
         {
             list.records.push(*record);
-            // Each ring gives its newest first; with several rings the newest of all are wanted.
-            if list.records.len() >= most.saturating_mul(2).max(64) {
-                list.keep_newest(most);
-            }
         }
     }
 
-    /// The lists, each oldest first.
+    /// The lists, each oldest first and no longer than wanted.
     pub fn into_lists(self) -> impl Iterator<Item = ((Subject, Side), Vec<FlowRecord>)> {
         let most = self.most;
-        self.lists.into_iter().map(move |(to, mut list)| {
-            list.keep_newest(most);
-            list.records.reverse();
-            (to, list.records)
-        })
+        self.lists.into_iter().map(move |(to, list)| (to, list.spread(most)))
     }
 }
 
 impl List {
-    /// Sorts by receipt, newest first, and drops the rest; a record that two shards hold counts
-    /// once.
-    fn keep_newest(&mut self, most: usize) {
-        self.records.sort_by_key(|record| std::cmp::Reverse((record.seq, record.time)));
-        self.records.dedup();
-        self.records.truncate(most);
+    /// The records in the order of receipt, a record that two shards hold once; when there are too
+    /// many, some from all over the time since the start, because an attack may change as it runs.
+    fn spread(self, most: usize) -> Vec<FlowRecord> {
+        let mut records = self.records;
+        records.sort_by_key(|record| (record.seq, record.time));
+        records.dedup();
+        let all = records.len();
+        if all > most {
+            let mut at = 0;
+            let mut kept = 0;
+            records.retain(|_| {
+                // The first record of each of `most` equal parts.
+                let keep = at >= kept * all / most && kept < most;
+                kept += usize::from(keep);
+                at += 1;
+                keep
+            });
+        }
+        records
     }
 }
 

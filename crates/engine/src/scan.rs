@@ -32,8 +32,8 @@ impl Scan {
         capacity: &Capacity,
         parts: bool,
     ) -> Self {
-        let mut scan = Self::default();
-        scan.zones = sum_zones(summaries.iter().map(|summary| summary.zones.as_slice()));
+        let zones_of = summaries.iter().map(|summary| summary.zones.as_slice());
+        let mut scan = Self { zones: sum_zones(zones_of), ..Self::default() };
         for summary in summaries {
             for (sum, part) in scan.totals.iter_mut().zip(&summary.totals) {
                 *sum += &part.counters();
@@ -125,9 +125,7 @@ impl Scan {
 }
 
 /// Sums zone entries over shards, by zone and side; without flows.
-pub fn sum_zones<'a>(
-    parts: impl Iterator<Item = &'a [ZoneEntry]>,
-) -> BTreeMap<u32, [Tally; 2]> {
+pub fn sum_zones<'a>(parts: impl Iterator<Item = &'a [ZoneEntry]>) -> BTreeMap<u32, [Tally; 2]> {
     let mut sums: BTreeMap<u32, [Tally; 2]> = BTreeMap::new();
     for entry in parts.flatten() {
         let sum = sums.entry(entry.zone).or_default();

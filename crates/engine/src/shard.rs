@@ -3,19 +3,19 @@
 
 use std::sync::Arc;
 
-use tidewall_model::{
-    Count, Direction, DropCounters, DropReason, FlowRecord, Forwarding, Fragment, TcpFlags,
-    TrafficCounters, protocol,
-};
+use tidewall_model::{Direction, DropCounters, FlowRecord, Fragment, TrafficCounters};
 
 use crate::arena::{HostArena, HostIndex, HostKey, IN, OUT, Place, Side};
 use crate::flows::{FlowSet, Inserted};
-use crate::lpm::PrefixTable;
-use crate::policy::{Capacity, Counting, Policy};
+use crate::policy::{Capacity, Policy};
 use crate::recent::Recent;
-use crate::tallies::{Addition, Marks, Share, Tallies};
+use crate::tallies::{Addition, Tallies};
 use crate::whitelist::Rules;
 use crate::zones::{FlowTuple, Zones};
+
+mod screen;
+
+use screen::Screen;
 
 /// Records that are looked up together, so that their cache misses overlap.
 const CHUNK: usize = 64;
@@ -113,57 +113,81 @@ pub struct ShardStats {
 #[derive(Debug)]
 pub struct Shard {
     zones: Arc<Zones>,
-    rules: Arc<Rules>,
-    remotes: Option<PrefixTable>,
-    counting: Counting,
+    screen: Screen,
+    flows: bool,
     index: HostIndex,
     /// Position + 1 in the window's zone entries.
     zone_index: Vec<u32>,
     window: WindowSummary,
     hot: Vec<HostKey>,
     recent: Recent,
-    scratch: Scratch,
+    scratch: Box<Scratch>,
     stats: ShardStats,
 }
 
 /// One side of a record: whose counter, and where it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Hit {
     key: HostKey,
     place: Place,
     tag: u32,
-    /// What the index says, to be verified: the entry's number + 1.
+    /// What the index says, to be verified: the entry's number + 1. Once counted, the entry's
+    /// number + 1, or 0 when the host was refused.
     entry: u32,
     /// Position of the record in the chunk.
     record: u8,
     side: u8,
+    /// Belongs to a flow: a later fragment has no ports, it is part of one that was or will be
+    /// seen.
+    in_flow: bool,
 }
 
-/// What is known of a chunk of records while it is worked on.
-#[derive(Debug, Default)]
+/// Most sides in a chunk. Both sizes are powers of two: a masked position needs no check.
+const HITS: usize = 2 * CHUNK;
+
+/// What is known of a chunk of records while it is worked on, pass by pass.
+#[derive(Debug)]
 struct Scratch {
-    hits: Vec<Hit>,
-    additions: Vec<Addition>,
+    /// Zones + 1 of each record's source and destination, 0 where it is not ours.
+    zones: [[u32; 2]; CHUNK],
+    /// What each record adds.
+    additions: [Addition; CHUNK],
+    /// Sides to be counted: position of the record × 2 + side.
+    sides: [u8; HITS],
+    hits: [Hit; HITS],
+    count: usize,
+    /// Positions of the hits whose flows are kept, and how many these are.
+    kept: [u8; HITS],
+    kept_count: usize,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            zones: [[0; 2]; CHUNK],
+            additions: [Addition::default(); CHUNK],
+            sides: [0; HITS],
+            hits: [Hit::default(); HITS],
+            count: 0,
+            kept: [0; HITS],
+            kept_count: 0,
+        }
+    }
 }
 
 impl Shard {
     /// An empty shard for a policy.
     pub fn new(policy: &Policy, zones: &Arc<Zones>, rules: &Arc<Rules>) -> Self {
-        let remotes: Vec<_> = policy.whitelist.remotes.iter().map(|p| (*p, 1)).collect();
         Self {
             zones: Arc::clone(zones),
-            rules: Arc::clone(rules),
-            remotes: (!remotes.is_empty()).then(|| PrefixTable::new(&remotes)),
-            counting: policy.counting,
+            screen: Screen::new(policy, rules),
+            flows: policy.counting.flows,
             index: HostIndex::new(zones.dense(), policy.capacity.hosts),
             zone_index: vec![0; zones.all().len()],
             window: WindowSummary::new(&policy.capacity, zones.all().len()),
             hot: Vec::with_capacity(1024),
             recent: Recent::new(policy.capacity.recent),
-            scratch: Scratch {
-                hits: Vec::with_capacity(2 * CHUNK),
-                additions: Vec::with_capacity(CHUNK),
-            },
+            scratch: Box::default(),
             stats: ShardStats::default(),
         }
     }
@@ -181,188 +205,233 @@ impl Shard {
     }
 
     /// Counts a chunk in passes: the loads of each pass do not depend on each other, so their
-    /// cache misses overlap instead of adding up.
+    /// cache misses overlap instead of adding up, and each pass is small enough for the registers.
     fn ingest_chunk(&mut self, chunk: &[FlowRecord], half: Half) {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.hits.clear();
-        scratch.additions.clear();
-        for (at, record) in chunk.iter().enumerate() {
-            let addition = self.addition(record);
-            self.classify(record, at as u8, &addition, half, &mut scratch.hits);
-            scratch.additions.push(addition);
+        for (zones, record) in self.scratch.zones.iter_mut().zip(chunk) {
+            *zones = self.zones.lookup_ends(record);
         }
-        for hit in &mut scratch.hits {
+        for (addition, record) in self.scratch.additions.iter_mut().zip(chunk) {
+            *addition = self.screen.addition(record);
+        }
+        // The source's half is the echo of the other half: it is in no total.
+        if half != Half::Source {
+            self.stats.received += chunk.len() as u64;
+            self.stats.ingested += chunk.len() as u64;
+        }
+        if self.screen.refuses {
+            self.refuse(chunk, half);
+        }
+        if half != Half::Source {
+            self.count_totals(chunk.len());
+        }
+        let ours = self.list_sides(chunk.len(), half);
+        self.remember(chunk, ours);
+        self.find_hosts(chunk);
+        self.warm_hosts();
+        self.count_zones();
+        self.count_hosts();
+        if self.flows {
+            self.list_flows();
+            self.count_flows();
+        }
+    }
+
+    /// Takes the records that are not to be counted out: they are nobody's, and add nothing.
+    #[inline(never)]
+    fn refuse(&mut self, chunk: &[FlowRecord], half: Half) {
+        let Scratch { zones, additions, .. } = &mut *self.scratch;
+        for ((record, zones), addition) in chunk.iter().zip(zones).zip(additions) {
+            if let Some(reason) = self.screen.refusal(record, direction(*zones)) {
+                if half != Half::Source {
+                    self.stats.drops.count(reason);
+                    self.stats.ingested -= 1;
+                }
+                *zones = [0; 2];
+                *addition = Addition::default();
+            }
+        }
+    }
+
+    /// Counts the first records in the totals.
+    #[inline(never)]
+    fn count_totals(&mut self, records: usize) {
+        let scratch = &*self.scratch;
+        let totals = &mut self.window.totals;
+        for (zones, addition) in scratch.zones.iter().zip(&scratch.additions).take(records) {
+            totals[direction(*zones) as usize].add(addition);
+        }
+    }
+
+    /// Lists the sides of the first records that count for a host of ours. Gives the records that
+    /// have such a side, as bits.
+    #[inline(never)]
+    fn list_sides(&mut self, records: usize, half: Half) -> u64 {
+        let internal = self.screen.counting.internal;
+        let Scratch { zones, sides, count, .. } = &mut *self.scratch;
+        let (takes_in, takes_out) = (half != Half::Source, half != Half::Destination);
+        let (mut ours, mut listed) = (0, 0);
+        // Without a branch on the direction, which changes from record to record.
+        for (at, [src, dst]) in zones.iter().enumerate().take(records) {
+            let (from_us, to_us) = (*src != 0, *dst != 0);
+            let both = from_us & to_us;
+            let counts = !both | internal;
+            let (incoming, outgoing) = (counts & takes_in & to_us, counts & takes_out & from_us);
+            sides[listed % HITS] = (at * 2 + IN) as u8;
+            listed += usize::from(incoming);
+            sides[listed % HITS] = (at * 2 + OUT) as u8;
+            listed += usize::from(outgoing);
+            ours |= u64::from(incoming | outgoing) << at;
+        }
+        *count = listed;
+        ours
+    }
+
+    /// Puts the records that count for a host of ours into the ring.
+    fn remember(&mut self, chunk: &[FlowRecord], ours: u64) {
+        let mut left = ours;
+        while left != 0 {
+            let begin = left.trailing_zeros();
+            let end = begin + (!(left >> begin)).trailing_zeros();
+            self.recent.extend(&chunk[begin as usize..end as usize]);
+            left &= u64::MAX.checked_shl(end).unwrap_or(0);
+        }
+    }
+
+    /// Makes the hits of the listed sides.
+    #[inline(never)]
+    fn find_hosts(&mut self, chunk: &[FlowRecord]) {
+        let zones: &Zones = &self.zones;
+        let scratch = &mut *self.scratch;
+        for (hit, listed) in scratch.hits.iter_mut().zip(&scratch.sides[..scratch.count]) {
+            let (at, side) = (usize::from(*listed / 2) % CHUNK, Side::from(*listed & 1));
+            let Some(record) = chunk.get(at) else { continue };
+            let incoming = side == IN;
+            let (local, remote) =
+                if incoming { (&record.dst, &record.src) } else { (&record.src, &record.dst) };
+            let (local_port, remote_port) = if incoming {
+                (&record.dst_port, &record.src_port)
+            } else {
+                (&record.src_port, &record.dst_port)
+            };
+            let key = HostKey { zone: scratch.zones[at][1 - side].wrapping_sub(1), bits: *local };
+            hit.key = key;
+            hit.place = zones.place(key);
+            hit.tag = zones.flow_tag(&FlowTuple {
+                local: *local,
+                remote: *remote,
+                local_port: *local_port,
+                remote_port: *remote_port,
+                protocol: record.protocol,
+                side,
+            });
+            hit.record = at as u8;
+            hit.side = side as u8;
+            hit.in_flow = record.fragment != Fragment::Later;
+        }
+    }
+
+    /// Brings the hosts of the hits into the cache.
+    #[inline(never)]
+    fn warm_hosts(&mut self) {
+        let Scratch { hits, count, .. } = &mut *self.scratch;
+        let hits = &mut hits[..*count];
+        for hit in &mut *hits {
             hit.entry = self.index.peek(hit.place);
         }
         let mut warm = 0;
-        for hit in &scratch.hits {
-            warm ^= self.window.hosts.touch(hit.entry);
-        }
-        if self.counting.flows {
-            for hit in &scratch.hits {
-                warm ^= self.window.flows.touch(hit.tag);
-            }
+        for hit in &*hits {
+            warm ^= self.window.hosts.touch(hit.entry, Side::from(hit.side));
         }
         std::hint::black_box(warm);
-        for hit in &scratch.hits {
-            let record = &chunk[hit.record as usize];
-            self.apply(record, hit, &scratch.additions[hit.record as usize]);
-        }
-        self.scratch = scratch;
     }
 
-    /// Finds the hosts of ours that a record counts for, and counts it in the totals.
-    #[inline]
-    fn classify(
-        &mut self,
-        record: &FlowRecord,
-        at: u8,
-        addition: &Addition,
-        half: Half,
-        hits: &mut Vec<Hit>,
-    ) {
-        let first = half != Half::Source;
-        self.stats.received += u64::from(first);
-        let src = self.zones.lookup(record.family, record.src);
-        let dst = self.zones.lookup(record.family, record.dst);
-        let direction = match (src, dst) {
-            (None, Some(_)) => Direction::Incoming,
-            (Some(_), None) => Direction::Outgoing,
-            (Some(_), Some(_)) => Direction::Internal,
-            (None, None) => Direction::Other,
-        };
-        if let Some(reason) = self.refusal(record, direction) {
-            if first {
-                self.stats.drops.count(reason);
+    /// Adds the hits to their zones.
+    #[inline(never)]
+    fn count_zones(&mut self) {
+        let Self { zone_index, window, scratch, .. } = self;
+        let Scratch { hits, additions, count, .. } = &mut **scratch;
+        let (mut zone, mut zone_at) = (u32::MAX, 0);
+        for hit in &hits[..*count] {
+            // The next record is often of the same zone.
+            if zone != hit.key.zone {
+                zone = hit.key.zone;
+                zone_at = window.zone_position(zone_index, zone);
             }
-            return;
-        }
-        if first {
-            self.stats.ingested += 1;
-            self.window.totals[direction as usize].add(addition);
-        }
-        if direction == Direction::Internal && !self.counting.internal {
-            return;
-        }
-        let before = hits.len();
-        if let Some(zone) = dst.filter(|_| half != Half::Source) {
-            hits.push(self.hit(zone, record, at, IN));
-        }
-        if let Some(zone) = src.filter(|_| half != Half::Destination) {
-            hits.push(self.hit(zone, record, at, OUT));
-        }
-        if hits.len() > before {
-            self.recent.push(record);
+            let Some(entry) = window.zones.get_mut(zone_at) else { continue };
+            let add = &additions[usize::from(hit.record) % CHUNK];
+            let side = Side::from(hit.side) & 1;
+            entry.weight[side] = entry.weight[side].max(add.weight);
+            entry.sides[side].add(add);
         }
     }
 
-    #[inline]
-    fn hit(&self, zone: u32, record: &FlowRecord, at: u8, side: Side) -> Hit {
-        let (local, remote) = if side == IN {
-            ((record.dst, record.dst_port), (record.src, record.src_port))
-        } else {
-            ((record.src, record.src_port), (record.dst, record.dst_port))
-        };
-        let key = HostKey { zone, bits: local.0 };
-        let tag = self.zones.flow_tag(&FlowTuple {
-            local: local.0,
-            remote: remote.0,
-            local_port: local.1,
-            remote_port: remote.1,
-            protocol: record.protocol,
-            side,
-        });
-        Hit { key, place: self.zones.place(key), tag, entry: 0, record: at, side: side as u8 }
-    }
-
-    /// Why a record is not to be counted, if so.
-    #[inline]
-    fn refusal(&self, record: &FlowRecord, direction: Direction) -> Option<DropReason> {
-        let remote = match direction {
-            Direction::Incoming if !self.counting.incoming => {
-                return Some(DropReason::DirectionOff);
+    /// Adds the hits to their hosts.
+    #[inline(never)]
+    fn count_hosts(&mut self) {
+        let Self { zones, index, window, hot, scratch, stats, .. } = self;
+        let zones: &Zones = zones;
+        let hosts = &mut window.hosts;
+        let Scratch { hits, additions, count, .. } = &mut **scratch;
+        for hit in &mut hits[..*count] {
+            let (key, side) = (hit.key, Side::from(hit.side) & 1);
+            let add = &additions[usize::from(hit.record) % CHUNK];
+            if !hosts.is_at(hit.entry, key) {
+                let place_of = |other| zones.place(other);
+                let found = index.find_or_add(hosts, hit.place, key, place_of);
+                hit.entry = found.map_or(0, |at| at as u32 + 1);
+                if hit.entry == 0 {
+                    stats.hosts_refused += 1;
+                    continue;
+                }
             }
-            Direction::Outgoing if !self.counting.outgoing => {
-                return Some(DropReason::DirectionOff);
+            let at = hit.entry as usize - 1;
+            let changed = hosts.add(at, side, add);
+            if zones.is_hot(key.zone, side, changed.packets, changed.bytes, add.weight)
+                && hosts.heat(at)
+            {
+                hot.push(key);
             }
-            Direction::Incoming => record.src,
-            Direction::Outgoing => record.dst,
-            Direction::Internal => 0,
-            Direction::Other => return None,
-        };
-        let listed = |table: &PrefixTable| {
-            direction != Direction::Internal && table.lookup_bits(record.family, remote).is_some()
-        };
-        let excluded = self.remotes.as_ref().is_some_and(listed) || self.rules.matches(record);
-        excluded.then_some(DropReason::Whitelisted)
-    }
-
-    #[inline]
-    fn addition(&self, record: &FlowRecord) -> Addition {
-        let share = match record.protocol {
-            protocol::TCP => Share::Tcp,
-            protocol::UDP => Share::Udp,
-            _ if record.is_icmp() => Share::Icmp,
-            _ => Share::Other,
-        };
-        let flags = record.tcp_flags;
-        let syn = share == Share::Tcp
-            && flags.has(TcpFlags::SYN)
-            && (self.counting.syn_with_ack || !flags.has(TcpFlags::ACK));
-        let dropped = record.forwarding == Forwarding::Dropped;
-        Addition {
-            count: Count { packets: record.scaled_packets(), bytes: record.scaled_bytes() },
-            weight: record.sampling.get(),
-            share,
-            marks: Marks::new(syn, record.fragment.is_fragment(), dropped),
         }
     }
 
-    #[inline]
-    fn apply(&mut self, record: &FlowRecord, hit: &Hit, add: &Addition) {
-        let side = Side::from(hit.side);
-        self.count_zone(hit.key.zone, side, add);
-        let (zones, hosts) = (&self.zones, &mut self.window.hosts);
-        let found = if hosts.is_at(hit.entry, hit.key) {
-            Some(hit.entry as usize - 1)
-        } else {
-            self.index.find_or_add(hosts, hit.place, hit.key, |other| zones.place(other))
-        };
-        let Some(at) = found else {
-            self.stats.hosts_refused += 1;
-            return;
-        };
-        let changed = hosts.add(at, side, add);
-        if zones.is_hot(hit.key.zone, side, changed.packets, changed.bytes, add.weight)
-            && hosts.heat(at)
-        {
-            self.hot.push(hit.key);
+    /// Lists the hits whose flow may be new, and brings their places in the set into the cache.
+    #[inline(never)]
+    fn list_flows(&mut self) {
+        let Self { window, scratch, .. } = self;
+        let Scratch { hits, count, kept, kept_count, .. } = &mut **scratch;
+        let mut listed = 0;
+        // Without a branch on the tag: chance decides when flows are thinned. A later fragment is
+        // not the flow that its host was seen with: it may have the tag of one without ports.
+        for (at, hit) in hits[..*count].iter().enumerate() {
+            let entry = if hit.in_flow { hit.entry } else { 0 };
+            let is_other = window.hosts.follow(entry, hit.tag);
+            kept[listed % HITS] = at as u8;
+            listed += usize::from(is_other & window.flows.keeps(hit.tag));
         }
-        // A later fragment has no ports: it is part of a flow that was or will be seen.
-        if self.counting.flows && record.fragment != Fragment::Later {
-            self.count_flow(at, side, hit.tag);
+        *kept_count = listed;
+        let mut warm = 0;
+        for at in &kept[..listed] {
+            warm ^= window.flows.touch(hits[usize::from(*at) % HITS].tag);
         }
+        std::hint::black_box(warm);
     }
 
-    #[inline]
-    fn count_flow(&mut self, at: usize, side: Side, tag: u32) {
-        match self.window.flows.insert((at * 2 + side) as u32, tag) {
-            Inserted::No => {}
-            Inserted::New(weight) => self.window.hosts.add_flows(at, side, weight),
-            Inserted::Thinned => self.window.recount_flows(),
+    /// Adds the listed flows to the set, and the new ones to their hosts.
+    #[inline(never)]
+    fn count_flows(&mut self) {
+        let Self { window, scratch, .. } = self;
+        for at in &scratch.kept[..scratch.kept_count] {
+            let hit = &scratch.hits[usize::from(*at) % HITS];
+            let Some(at) = hit.entry.checked_sub(1) else { continue };
+            let side = u32::from(hit.side);
+            match window.flows.insert(at * 2 + side, hit.tag) {
+                Inserted::No => {}
+                Inserted::New(weight) => {
+                    window.hosts.add_flows(at as usize, side as usize, weight);
+                }
+                Inserted::Thinned => window.recount_flows(),
+            }
         }
-    }
-
-    #[inline]
-    fn count_zone(&mut self, zone: u32, side: Side, add: &Addition) {
-        let position = &mut self.zone_index[zone as usize];
-        if *position == 0 {
-            self.window.zones.push(ZoneEntry { zone, ..ZoneEntry::default() });
-            *position = self.window.zones.len() as u32;
-        }
-        let entry = &mut self.window.zones[*position as usize - 1];
-        entry.weight[side] = entry.weight[side].max(add.weight);
-        entry.sides[side].add(add);
     }
 
     /// What became hot in this slice, and how the watched hosts stand.
@@ -462,6 +531,17 @@ impl WindowSummary {
         }
     }
 
+    /// Position of a zone's entry, made when the zone is new.
+    #[inline(never)]
+    fn zone_position(&mut self, index: &mut [u32], zone: u32) -> usize {
+        let position = &mut index[zone as usize];
+        if *position == 0 {
+            self.zones.push(ZoneEntry { zone, ..ZoneEntry::default() });
+            *position = self.zones.len() as u32;
+        }
+        *position as usize - 1
+    }
+
     #[cold]
     fn recount_flows(&mut self) {
         self.hosts.reset_flows();
@@ -470,4 +550,14 @@ impl WindowSummary {
             self.hosts.add_flows(entry as usize / 2, entry as usize % 2, weight);
         }
     }
+}
+
+/// By presence of a zone of the source (2) and of the destination (1).
+const DIRECTIONS: [Direction; 4] =
+    [Direction::Other, Direction::Incoming, Direction::Outgoing, Direction::Internal];
+
+/// By the zones of source and destination.
+#[inline]
+fn direction([src, dst]: [u32; 2]) -> Direction {
+    DIRECTIONS[usize::from(src != 0) << 1 | usize::from(dst != 0)]
 }

@@ -4,10 +4,11 @@
 use tidewall_model::{Count, TrafficClass, TrafficCounters};
 
 /// Which of the four counters that split the total a packet belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Share {
     /// TCP.
+    #[default]
     Tcp,
     /// UDP.
     Udp,
@@ -27,12 +28,9 @@ impl Marks {
     const DROPPED: u8 = 4;
 
     /// Of a packet with these properties.
+    #[inline]
     pub const fn new(syn: bool, fragment: bool, dropped: bool) -> Self {
-        Self(
-            (syn as u8) * Self::SYN
-                | (fragment as u8) * Self::FRAGMENT
-                | (dropped as u8) * Self::DROPPED,
-        )
+        Self(syn as u8 | (fragment as u8) << 1 | (dropped as u8) << 2)
     }
 
     /// None at all?
@@ -58,7 +56,7 @@ impl Marks {
 }
 
 /// One packet, sample or flow, as the counters see it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Addition {
     /// Scaled packets and bytes.
     pub count: Count,
@@ -68,6 +66,14 @@ pub struct Addition {
     pub share: Share,
     /// What else it is.
     pub marks: Marks,
+}
+
+impl Addition {
+    /// TCP or UDP and nothing else: what nearly all traffic is.
+    #[inline]
+    pub const fn is_plain(&self) -> bool {
+        self.share as u8 >> 1 | self.marks.0 == 0
+    }
 }
 
 /// All classes but the total, which is the sum of the shares.
@@ -93,6 +99,7 @@ impl Tallies {
         }
     }
 
+    #[inline(never)]
     fn add_marked(&mut self, add: &Addition) {
         if add.marks.syn() {
             self.syn += add.count;

@@ -2,7 +2,7 @@
 //! names; each of our addresses lies in exactly one. One lookup says whose host it is, which
 //! limits it has and where its counters are.
 
-use tidewall_model::{Address, Family, Prefix, Unit};
+use tidewall_model::{Address, Family, FlowRecord, Prefix, Unit};
 
 use crate::arena::{HostKey, Place};
 use crate::lpm::PrefixTable;
@@ -72,7 +72,7 @@ impl Mark {
 #[derive(Clone, Debug)]
 pub struct Zones {
     table: PrefixTable,
-    zones: Vec<Zone>,
+    list: Vec<Zone>,
     networks: Vec<Prefix>,
     /// Addresses in the direct index.
     dense: u32,
@@ -122,7 +122,7 @@ impl Zones {
             zones.iter().enumerate().map(|(at, zone)| (zone.prefix, at as u32)).collect();
         let table = PrefixTable::new(&entries);
         drop(network_of);
-        Self { table, zones, networks, dense, seed }
+        Self { table, list: zones, networks, dense, seed }
     }
 
     /// Zone of an address of ours.
@@ -131,15 +131,21 @@ impl Zones {
         self.table.lookup_bits(family, bits)
     }
 
+    /// Zones + 1 of a record's source and destination, 0 where it is not ours.
+    #[inline]
+    pub fn lookup_ends(&self, record: &FlowRecord) -> [u32; 2] {
+        self.table.lookup_pair(record.family, [record.src, record.dst])
+    }
+
     /// A zone by its number.
     #[inline]
     pub fn zone(&self, zone: u32) -> &Zone {
-        &self.zones[zone as usize]
+        &self.list[zone as usize]
     }
 
     /// All zones.
     pub fn all(&self) -> &[Zone] {
-        &self.zones
+        &self.list
     }
 
     /// Our networks, sorted.
@@ -155,7 +161,7 @@ impl Zones {
     /// Where a host's index entry is.
     #[inline]
     pub fn place(&self, key: HostKey) -> Place {
-        match self.zones[key.zone as usize].dense_offset {
+        match self.list[key.zone as usize].dense_offset {
             Some(offset) => Place::Dense((key.bits as u32).wrapping_add(offset)),
             None => Place::Hashed(self.hash_host(key.bits)),
         }
@@ -163,23 +169,25 @@ impl Zones {
 
     /// Address of a host.
     pub fn address(&self, key: HostKey) -> Address {
-        let family = self.zones[key.zone as usize].prefix.family();
+        let family = self.list[key.zone as usize].prefix.family();
         Address { family, bits: key.bits }
     }
 
     /// Is so much of one share, with the record's sampling rate, worth a look in every slice?
     #[inline]
     pub fn is_hot(&self, zone: u32, side: usize, packets: u64, bytes: u64, weight: u32) -> bool {
-        self.zones[zone as usize].hot[side].reached(packets, bytes)
+        self.list[zone as usize].hot[side].reached(packets, bytes)
             && packets >= HOT_SAMPLES.saturating_mul(u64::from(weight))
     }
 
     /// A well-spread number of a host, to deal hosts to shards by.
+    #[expect(clippy::unused_self, reason = "how hosts are dealt is for the zones to say")]
     pub fn spread(&self, key: HostKey) -> u32 {
         // Other bits than the index uses: the hosts of one shard must not crowd its index.
         (fold(key.bits as u64 ^ SECRET[2], (key.bits >> 64) as u64 ^ SECRET[3]) >> 32) as u32
     }
 
+    #[inline]
     fn hash_host(&self, bits: u128) -> u32 {
         let (low, high) = (bits as u64, (bits >> 64) as u64);
         (fold(low ^ self.seed, fold(high ^ SECRET[0], SECRET[1])) >> 32) as u32

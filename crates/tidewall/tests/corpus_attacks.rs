@@ -97,12 +97,12 @@ const ATTACKS: &[Expected] = &[
     ),
     victim("packet-captures__amp.UDP.snmp.src161.pcap", "10.10.10.10", UdpReflection, &["snmp"]),
     // Answers of DNS servers in fragments, among ordinary TCP of the same host: fragments are what
-    // went over a limit.
+    // went over a limit, and they belong to the answers.
     victim(
         "packet-captures__amp.dns.RRSIG.fragmented.pcap",
         "10.10.10.10",
-        FragmentFlood,
-        &["fragments"],
+        UdpReflection,
+        &["dns"],
     ),
     victim("packet-captures__pkt.TCP.DOMINATE.syn.ecn.cwr.pcap", "10.10.10.10", SynFlood, &["syn"]),
     // The manifest's victim is one of 256 addresses with two packets each: the scanner is named.

@@ -216,7 +216,7 @@ fn the_screen_holds_what_matters_at_each_size() {
             "attacks: ",
             "● ICMP flood (icmp 100%) at 10.20.0.99  1 s, peak 15,",
             "ICMP packets/s, 3.0 times the limit of 5,000, measured over 350 ms",
-            "  UDP reflection (ntp 100%) at 10.20.33.7  3.4 to 6.0 s, peak 59,",
+            "  UDP reflection (ntp 100%) at 10.20.33.7  3.3 to 6.0 s, peak 59,",
             "top hosts",
             "in pkt/s   in Mb/s  in flows",
             "198.51.100.200 ",
