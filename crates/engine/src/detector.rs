@@ -311,12 +311,8 @@ fn host_owner<'a>(key: HostKey, policy: &'a Policy, zones: &Zones) -> Owner<'a> 
 
 /// How far a window's reading is above what is worth a look.
 fn excess(reading: &Reading, zones: &Zones) -> f64 {
-    let watch = &zones.zone(reading.key.zone).watch;
-    let side = |side: Side| {
-        let (total, mark) = (reading.sides[side].total, watch[side]);
-        let packets = total.packets as f64 / mark.packets as f64;
-        packets.max(total.bytes as f64 / mark.bytes as f64)
-    };
+    let marks = zones.marks(reading.key.zone);
+    let side = |side: Side| marks.nearness(side, reading.sides[side].total);
     side(IN).max(side(OUT))
 }
 

@@ -30,8 +30,8 @@ pub enum Dealing {
     #[default]
     ByHost,
     /// Round robin, as sockets do: a host's traffic is spread over shards, and is added up where
-    /// it matters. Attacks are the same; they may be raised at the end of a window instead of
-    /// within it.
+    /// it matters. Attacks are the same, except where their evidence is at its edge; they may be
+    /// raised at the end of a window instead of within it.
     RoundRobin,
 }
 

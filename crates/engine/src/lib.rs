@@ -19,6 +19,7 @@ mod engine;
 mod evidence;
 mod flows;
 mod lpm;
+mod marks;
 mod policy;
 mod recent;
 mod samples;

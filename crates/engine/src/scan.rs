@@ -57,10 +57,10 @@ impl Scan {
         let mut flows: Option<(u32, [u64; 2])> = None;
         for (at, entry) in hosts.entries().iter().enumerate() {
             let key = entry.key();
-            let zone = zones.zone(key.zone);
+            let marks = zones.marks(key.zone);
             let near = |side| {
                 let total = hosts.total(entry, side);
-                zone.watch[side].reached(total.packets, total.bytes)
+                marks.is_near(side, total)
             };
             if near(IN) || near(OUT) {
                 self.candidates.insert(key, summary.reading(at));

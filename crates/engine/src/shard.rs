@@ -185,7 +185,7 @@ impl Shard {
             index: HostIndex::new(zones.dense(), policy.capacity.hosts),
             zone_index: vec![0; zones.all().len()],
             window: WindowSummary::new(&policy.capacity, zones.all().len()),
-            hot: Vec::with_capacity(1024),
+            hot: Vec::with_capacity(policy.capacity.hosts as usize),
             recent: Recent::new(policy.capacity.recent),
             scratch: Box::default(),
             stats: ShardStats::default(),
@@ -386,9 +386,7 @@ impl Shard {
             }
             let at = hit.entry as usize - 1;
             let changed = hosts.add(at, side, add);
-            if zones.is_hot(key.zone, side, changed.packets, changed.bytes, add.weight)
-                && hosts.heat(at)
-            {
+            if zones.marks(key.zone).is_hot(side, add, changed) && hosts.heat(at) {
                 hot.push(key);
             }
         }

@@ -33,6 +33,23 @@ impl Marks {
         Self(syn as u8 | (fragment as u8) << 1 | (dropped as u8) << 2)
     }
 
+    /// Kind of a packet that is nothing else.
+    pub const PLAIN: usize = 0;
+    /// Kind of a SYN.
+    pub const SYN_ONLY: usize = 1;
+    /// Kind of a fragment, or of what was dropped.
+    pub const RARE: usize = 2;
+
+    /// Which kind it is, the rarest one counting.
+    #[inline]
+    pub const fn kind(self) -> usize {
+        match self.0 {
+            0 => Self::PLAIN,
+            Self::SYN => Self::SYN_ONLY,
+            _ => Self::RARE,
+        }
+    }
+
     /// None at all?
     #[inline]
     pub const fn is_empty(self) -> bool {

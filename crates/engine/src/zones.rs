@@ -2,19 +2,12 @@
 //! names; each of our addresses lies in exactly one. One lookup says whose host it is, which
 //! limits it has and where its counters are.
 
-use tidewall_model::{Address, Family, FlowRecord, Prefix, Unit};
+use tidewall_model::{Address, Family, FlowRecord, Prefix};
 
 use crate::arena::{HostKey, Place};
 use crate::lpm::PrefixTable;
-use crate::policy::{Limits, Policy};
-
-/// Part of a limit, in seconds, that must be seen within a window before a host is looked at in
-/// every slice. Small against the shortest detection time, large against ordinary traffic.
-const HOT_SECONDS: f64 = 0.1;
-/// Sampled packets that must be seen for it.
-const HOT_SAMPLES: u64 = 2;
-/// A total is at most the sum of this many shares.
-const SHARES: f64 = 4.0;
+use crate::marks::GroupMarks;
+use crate::policy::Policy;
 
 /// A prefix of our space with one network, one group and one set of limits.
 #[derive(Clone, Debug)]
@@ -27,45 +20,6 @@ pub struct Zone {
     pub group: u32,
     /// Added to an IPv4 address (wrapping), it gives the position in the direct index.
     dense_offset: Option<u32>,
-    /// When a share of a host's traffic makes it hot, by side.
-    pub hot: [Mark; 2],
-    /// Below this in a window a host need not be evaluated, by side.
-    pub watch: [Mark; 2],
-}
-
-/// Scaled packets or bytes that are worth a look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// At least so many packets ...
-    pub packets: u64,
-    /// ... or so many bytes.
-    pub bytes: u64,
-}
-
-impl Mark {
-    /// Nothing is ever worth a look.
-    const NEVER: Self = Self { packets: u64::MAX, bytes: u64::MAX };
-
-    /// Smallest counts at which any of the limits could be reached within `seconds`, divided by
-    /// `parts`.
-    fn of(limits: &Limits, seconds: f64, parts: f64) -> Self {
-        let mut mark = Self::NEVER;
-        for (metric, limit) in limits.iter() {
-            let count = (limit * seconds / parts).max(1.0);
-            match metric.unit {
-                // A flow needs a packet.
-                Unit::Packets | Unit::Flows => mark.packets = mark.packets.min(count as u64),
-                Unit::Bits => mark.bytes = mark.bytes.min((count / 8.0).max(1.0) as u64),
-            }
-        }
-        mark
-    }
-
-    /// Is it worth a look?
-    #[inline]
-    pub const fn reached(&self, packets: u64, bytes: u64) -> bool {
-        packets >= self.packets || bytes >= self.bytes
-    }
 }
 
 /// All zones, and the way to them.
@@ -73,6 +27,8 @@ impl Mark {
 pub struct Zones {
     table: PrefixTable,
     list: Vec<Zone>,
+    /// By group.
+    marks: Vec<GroupMarks>,
     networks: Vec<Prefix>,
     /// Addresses in the direct index.
     dense: u32,
@@ -101,28 +57,20 @@ impl Zones {
         for prefix in prefixes {
             let Some(network) = network_of(prefix) else { continue };
             let group = group_of(prefix).map_or(0, |at| grouped[at].1);
-            let limits = &policy.groups[group].host;
-            let sides = [&limits.incoming, &limits.outgoing];
-            let window = policy.detection.window.as_secs_f64();
-            let detect = policy.detection.enabled && policy.groups[group].detect;
-            let parts = f64::from(parts.max(1));
-            let mark = |seconds: f64, parts: f64| {
-                sides.map(|l| if detect { Mark::of(l, seconds, parts) } else { Mark::NEVER })
-            };
             zones.push(Zone {
                 prefix,
                 network: network as u32,
                 group: group as u32,
                 dense_offset: dense_offset(prefix, &ranges),
-                hot: mark(HOT_SECONDS, SHARES * parts),
-                watch: mark(window * crate::WATCH_PART, parts),
             });
         }
         let entries: Vec<_> =
             zones.iter().enumerate().map(|(at, zone)| (zone.prefix, at as u32)).collect();
         let table = PrefixTable::new(&entries);
         drop(network_of);
-        Self { table, list: zones, networks, dense, seed }
+        let marks =
+            policy.groups.iter().map(|group| GroupMarks::of(group, policy, parts)).collect();
+        Self { table, list: zones, marks, networks, dense, seed }
     }
 
     /// Zone of an address of ours.
@@ -173,11 +121,10 @@ impl Zones {
         Address { family, bits: key.bits }
     }
 
-    /// Is so much of one share, with the record's sampling rate, worth a look in every slice?
+    /// What is worth a look in a zone.
     #[inline]
-    pub fn is_hot(&self, zone: u32, side: usize, packets: u64, bytes: u64, weight: u32) -> bool {
-        self.list[zone as usize].hot[side].reached(packets, bytes)
-            && packets >= HOT_SAMPLES.saturating_mul(u64::from(weight))
+    pub fn marks(&self, zone: u32) -> &GroupMarks {
+        &self.marks[self.list[zone as usize].group as usize]
     }
 
     /// A well-spread number of a host, to deal hosts to shards by.

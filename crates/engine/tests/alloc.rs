@@ -144,7 +144,6 @@ fn nothing_is_allocated_within_a_slice() {
 }
 
 #[test]
-#[ignore = "the shard's list of hosts that became hot grows beyond 1024"]
 fn nothing_is_allocated_when_thousands_of_hosts_become_hot_at_once() {
     let mut engine = Engine::new(policy(1 << 24), 1, Dealing::ByHost, 7);
     warm_up(&mut engine);
