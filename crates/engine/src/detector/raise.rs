@@ -100,7 +100,8 @@ impl<'a> Raiser<'a> {
             ended: None,
             peak_pps: total.packets,
             peak_bps: total.bytes.saturating_mul(8),
-            peak_flows: rates.flows,
+            // A flow is distinct within a window: what was counted in a part of one is not a rate.
+            peak_flows: (rates.flows as f64 * seconds.min(1.0)) as u64,
             packets: (total.packets as f64 * seconds) as u64,
             bytes: (total.bytes as f64 * seconds) as u64,
             rates,
