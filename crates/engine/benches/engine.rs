@@ -15,6 +15,7 @@ const SECOND: u64 = 1_000_000_000;
 
 fn main() {
     let mut bench = Bench::new("engine");
+    idle_memory(&mut bench);
     for (name, hosts, aim) in
         [("1k", 1_000u32, None), ("100k", 100_000, Some(30.0)), ("1m", 1_000_000, Some(80.0))]
     {
@@ -221,6 +222,22 @@ fn memory(bench: &mut Bench, name: &str, hosts: u32) {
             ((built - before) / 1000.0).round()
         ))
         .report(&full, (after - built) / f64::from(hosts), "bytes/host");
+}
+
+/// An engine that watches a million addresses of which none was seen. It comes first, while the
+/// allocator has nothing to give again.
+fn idle_memory(bench: &mut Bench) {
+    let full = "bytes_per_idle_host_1m";
+    if !bench.wants(full) {
+        return;
+    }
+    let before = resident();
+    let engine = engine();
+    let after = resident();
+    bench
+        .note("resident, a /12 of which no address was seen: the whole engine, divided by its addresses")
+        .report(full, (after - before) / f64::from(1u32 << 20), "bytes/host");
+    drop(engine);
 }
 
 /// A million hosts were active, then only one is: what does a window cost then?
