@@ -41,7 +41,7 @@ const TABLE: &[Row] = &[
     pure(MODEL, &[], &["serde", "thiserror"]),
     pure(WIRE, &[], &["thiserror"]),
     pure(COLLECT, &[MODEL, WIRE], &["thiserror"]),
-    pure(ENGINE, &[MODEL], &["foldhash", "hashbrown", "serde", "thiserror", "toml"]),
+    pure(ENGINE, &[MODEL], &["serde", "thiserror", "toml"]),
     pure(SCENARIO, &[MODEL, WIRE], &["serde", "thiserror", "toml"]),
     pure(BGP, &[MODEL], &["thiserror"]),
     Row { may_be_unsafe: true, ..edge(CAPTURE, &[COLLECT, WIRE, MODEL]) },

@@ -267,7 +267,7 @@ pub struct Attack {
     pub direction: Direction,
     /// What it is made of.
     pub class: AttackClass,
-    /// Its components, largest first.
+    /// Its components: those of its class first, then the rest, each largest first.
     pub vectors: Vec<Vector>,
     /// Why it was raised.
     pub reason: Reason,
@@ -291,7 +291,8 @@ pub struct Attack {
     pub rates: TrafficCounters,
     /// Dominant values of the sample.
     pub top: TopTuples,
-    /// Records from the ring of recent traffic, oldest first, present at detection.
+    /// Records from the ring of recent traffic, oldest first, spread over the time since the start
+    /// and present at detection.
     pub samples: Vec<Sample>,
 }
 

@@ -5,4 +5,4 @@ mod number;
 mod text;
 
 pub use json::to_json;
-pub use text::to_text;
+pub use text::{class_words, to_text};

@@ -119,13 +119,13 @@ impl Watch {
 
     /// Takes over how large the attacks that go on have become: events tell it only now and then.
     pub(super) fn refresh<'a>(&mut self, running: impl Iterator<Item = &'a Attack>) {
-        for now in running {
-            let known = self.attacks.iter_mut().find(|attack| attack.id == now.id);
+        for current in running {
+            let known = self.attacks.iter_mut().find(|attack| attack.id == current.id);
             if let Some(known) = known.filter(|attack| attack.ended.is_none()) {
-                (known.packets, known.bytes) = (now.packets, now.bytes);
-                known.peak_pps = now.peak_pps;
-                known.peak_bps = now.peak_bps;
-                known.peak_flows = now.peak_flows;
+                (known.packets, known.bytes) = (current.packets, current.bytes);
+                known.peak_pps = current.peak_pps;
+                known.peak_bps = current.peak_bps;
+                known.peak_flows = current.peak_flows;
             }
         }
     }

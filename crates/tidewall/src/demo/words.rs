@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidewall_model::{Attack, AttackClass, Direction, Reason, TrafficClass, Unit, Vector};
+use tidewall_model::{Attack, Direction, Reason, TrafficClass, Unit, Vector};
 
 /// `12,345,678`.
 pub fn grouped(number: u64) -> String {
@@ -36,24 +36,8 @@ pub fn milliseconds(time: Duration) -> String {
     format!("{} ms", grouped(time.as_millis() as u64))
 }
 
-/// A class as a headline.
-pub const fn class(class: AttackClass) -> &'static str {
-    match class {
-        AttackClass::SynFlood => "SYN flood",
-        AttackClass::SynAckReflection => "SYN-ACK reflection",
-        AttackClass::AckFlood => "ACK flood",
-        AttackClass::RstFlood => "RST flood",
-        AttackClass::TcpFlood => "TCP flood",
-        AttackClass::UdpFlood => "UDP flood",
-        AttackClass::UdpReflection => "UDP reflection",
-        AttackClass::FragmentFlood => "fragment flood",
-        AttackClass::IcmpFlood => "ICMP flood",
-        AttackClass::GreFlood => "GRE flood",
-        AttackClass::ProtocolFlood => "protocol flood",
-        AttackClass::Mixed => "mixed",
-        AttackClass::Unknown => "unknown",
-    }
-}
+/// A class as a headline: the words of the reports.
+pub use crate::report::class_words as class;
 
 /// What it is made of: `ntp 98%` or `dns 55%, fragments 45%`; small parts are left out.
 pub fn vectors(list: &[Vector]) -> String {

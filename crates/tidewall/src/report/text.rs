@@ -289,7 +289,8 @@ fn reason_words(reason: &Reason) -> String {
     )
 }
 
-fn class_words(class: AttackClass) -> &'static str {
+/// A class in words, the same wherever people read it.
+pub fn class_words(class: AttackClass) -> &'static str {
     match class {
         AttackClass::SynFlood => "SYN flood",
         AttackClass::SynAckReflection => "SYN+ACK reflection",
