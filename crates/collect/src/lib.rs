@@ -10,6 +10,16 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod exporters;
+mod flow;
 mod frame;
+mod health;
+mod sampling;
 
+pub use exporters::{ExportProtocol, ExporterIndex, ExporterKey, ExporterLimits, Exporters};
+pub use flow::{
+    ExportDatagram, FlowDetail, FlowNote, FlowSink, Remark, RemarkKind, SamplingOrigin,
+};
 pub use frame::{FrameCollector, FrameNote, drop_reason};
+pub use health::ExporterHealth;
+pub use sampling::{ConfiguredSampling, SamplingRule, SamplingRules, SamplingUse};

@@ -36,6 +36,23 @@ drop_reasons! {
     IpHeaderCut "ip_header_cut" "The frame ends inside the addresses of its IP header.";
     IpVersion "ip_version" "The IP header's version is neither 4 nor 6.";
     IpHeaderLength "ip_header_length" "The IPv4 header length is below 20 bytes.";
+    NotAnExport "not_an_export" "A packet of a capture of export datagrams is none: another protocol, or a piece of a datagram.";
+    DatagramCut "datagram_cut" "An export datagram ends inside its header.";
+    DatagramVersion "datagram_version" "An export datagram is of a version that is not decoded on this port.";
+    DatagramMalformed "datagram_malformed" "The header of an export datagram contradicts itself: a count or a length that cannot be.";
+    ExporterNotAllowed "exporter_not_allowed" "The sender of an export datagram is not in the list of allowed exporters.";
+    TooManyExporters "too_many_exporters" "An exporter was not admitted: the table of exporters is full.";
+    SampleMalformed "sample_malformed" "An sFlow sample or one of its records could not be read, or could not be reached.";
+    SampleWithoutPacket "sample_without_packet" "An sFlow sample says nothing of the packet's addresses.";
+    SetMalformed "set_malformed" "A set of a NetFlow v9 or IPFIX datagram could not be read.";
+    TemplateMalformed "template_malformed" "A template contradicts itself or is beyond the limits; it was not learnt.";
+    TooManyTemplates "too_many_templates" "A template was not learnt: there are as many as there may be.";
+    NoTemplate "no_template" "A set of data whose template did not come in time.";
+    RecordMalformed "record_malformed" "A flow record could not be read, or is missing from its datagram.";
+    RecordWithoutAddresses "record_without_addresses" "A flow record has no IP addresses.";
+    RecordWithoutPackets "record_without_packets" "A flow record counts neither packets nor bytes.";
+    NatEvent "nat_event" "A record tells of an address translation, not of traffic.";
+    FirewallEvent "firewall_event" "A record tells of a firewall's decision, not of traffic, or of traffic that another record counts.";
     Whitelisted "whitelisted" "A whitelist rule excludes this traffic from counting.";
     DirectionOff "direction_off" "Counting is switched off for this direction.";
 }

@@ -1,0 +1,272 @@
+//! UDP sockets that exporters send to. A port is served by a group of sockets, one for each
+//! worker, and the kernel decides which of them gets a datagram ([`steering`]).
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use tidewall_model::Prefix;
+
+use crate::{DatagramSink, OpenError, ReceiveError, SourceStatistics, clock, system};
+
+mod allow_list;
+mod batch;
+pub mod steering;
+
+pub use steering::SteeringError;
+
+use allow_list::AllowList;
+use batch::{BATCH, Batch};
+
+/// Receive buffer of a socket unless configured: seconds of a busy exporter.
+pub const DEFAULT_RECEIVE_BUFFER: usize = 32 * 1024 * 1024;
+
+/// Place of the drop count in the answer to SO_MEMINFO (SK_MEMINFO_DROPS).
+const DROPS: usize = 8;
+
+/// What a group of UDP sockets is told.
+#[derive(Clone, Debug)]
+pub struct UdpConfig {
+    /// Address and port to listen on. `[::]` with [`Self::dual_stack`] means every address.
+    pub address: SocketAddr,
+    /// Does an IPv6 socket hear IPv4 senders too? They are given as IPv4.
+    pub dual_stack: bool,
+    /// Interface or VRF to listen on, by name; otherwise all.
+    pub interface: Option<String>,
+    /// Receive buffer of each socket in bytes, as the administrator counts them.
+    pub receive_buffer: usize,
+    /// Senders that are heard; empty means all.
+    pub allowed: Vec<Prefix>,
+}
+
+impl UdpConfig {
+    /// Everything as usual for this address.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            dual_stack: true,
+            interface: None,
+            receive_buffer: DEFAULT_RECEIVE_BUFFER,
+            allowed: Vec::new(),
+        }
+    }
+}
+
+/// The kernel gave a smaller receive buffer than configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "UDP {address}: the receive buffer is {granted} bytes where {wanted} are configured: datagrams \
+     are lost sooner; set `sysctl -w net.core.rmem_max={wanted}`, or run with CAP_NET_ADMIN"
+)]
+pub struct BufferWarning {
+    /// Where the socket listens.
+    pub address: SocketAddr,
+    /// Bytes configured.
+    pub wanted: usize,
+    /// Bytes the kernel gave, bounded by net.core.rmem_max.
+    pub granted: usize,
+}
+
+/// One socket of a group.
+pub struct UdpSource {
+    socket: OwnedFd,
+    address: SocketAddr,
+    batch: Batch,
+    allowed: AllowList,
+    warning: Option<BufferWarning>,
+    statistics: SourceStatistics,
+    /// The kernel's 32-bit count of drops when it was last read.
+    drops_seen: u32,
+    /// The last batch was full: there is probably more.
+    more: bool,
+}
+
+impl UdpSource {
+    /// Opens a single socket.
+    pub fn open(config: &UdpConfig) -> Result<Self, OpenError> {
+        let socket = bound(config, config.address, 1)?;
+        Self::new(config, socket)
+    }
+
+    /// Opens a group of sockets on one port, in the order of [`steering::socket_of`]. The group
+    /// must live and die as a whole: the kernel renumbers what remains.
+    pub fn open_group(config: &UdpConfig, sockets: NonZeroUsize) -> Result<Vec<Self>, OpenError> {
+        let first = Self::new(config, bound(config, config.address, sockets.get())?)?;
+        // Port 0 is chosen by the kernel for the first one only.
+        let address = first.address;
+        let mut group = vec![first];
+        for _ in 1..sockets.get() {
+            group.push(Self::new(config, bound(config, address, sockets.get())?)?);
+        }
+        if group.len() > 1
+            && let Some(first) = group.first()
+        {
+            steer(&first.socket, group.len())
+                .map_err(|reason| OpenError::Steering { address, reason })?;
+        }
+        Ok(group)
+    }
+
+    fn new(config: &UdpConfig, socket: OwnedFd) -> Result<Self, OpenError> {
+        let fail = |step| move |reason| OpenError::Udp { address: config.address, step, reason };
+        let address = local_address(&socket, config.address).map_err(fail("getsockname"))?;
+        let granted = grow_buffer(&socket, config.receive_buffer).map_err(fail("SO_RCVBUF"))?;
+        let wanted = config.receive_buffer;
+        let warning = (granted < wanted).then_some(BufferWarning { address, wanted, granted });
+        Ok(Self {
+            socket,
+            address,
+            batch: Batch::new(),
+            allowed: AllowList::new(&config.allowed),
+            warning,
+            statistics: SourceStatistics::default(),
+            drops_seen: 0,
+            more: false,
+        })
+    }
+
+    /// Where the socket listens.
+    pub fn local_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether the receive buffer is smaller than configured.
+    pub fn warning(&self) -> Option<BufferWarning> {
+        self.warning
+    }
+
+    /// Hands over what has arrived, at most one batch; waits for it at most for `timeout`.
+    /// Returns the number of datagrams taken from the socket, refused ones included.
+    pub fn receive(
+        &mut self,
+        timeout: Duration,
+        sink: &mut impl DatagramSink,
+    ) -> Result<usize, ReceiveError> {
+        if std::mem::take(&mut self.more) {
+            let count = self.receive_batch(sink)?;
+            if count > 0 {
+                return Ok(count);
+            }
+        }
+        let ready = system::wait(self.socket.as_fd(), timeout)
+            .map_err(ReceiveError::system("waiting for datagrams"))?;
+        if ready.failed {
+            // An ICMP error about nothing that was sent from here: taken, so that the wait works.
+            let _ = system::take_error(&self.socket);
+        }
+        if ready.readable { self.receive_batch(sink) } else { Ok(0) }
+    }
+
+    fn receive_batch(&mut self, sink: &mut impl DatagramSink) -> Result<usize, ReceiveError> {
+        let count = self
+            .batch
+            .receive(self.socket.as_fd())
+            .map_err(ReceiveError::system("receiving datagrams"))?;
+        self.more = count == BATCH;
+        for message in self.batch.messages() {
+            if message.truncated {
+                self.statistics.truncated += 1;
+                continue;
+            }
+            match message.from {
+                Some(from) if self.allowed.allows(from.ip()) => {
+                    self.statistics.received += 1;
+                    self.statistics.bytes += message.data.len() as u64;
+                    sink.datagram(from, message.time.unwrap_or_else(clock::now), message.data);
+                }
+                _ => self.statistics.refused += 1,
+            }
+        }
+        Ok(count)
+    }
+
+    /// Counters since the socket was opened.
+    pub fn statistics(&mut self) -> SourceStatistics {
+        // The count that SO_RXQ_OVFL puts beside datagrams, but told even when none follows.
+        let memory =
+            system::option::<[u32; 9]>(self.socket.as_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO);
+        if let Ok(memory) = memory {
+            let drops = memory.get(DROPS).copied().unwrap_or_default();
+            let new = drops.wrapping_sub(self.drops_seen);
+            self.statistics.dropped_by_kernel += u64::from(new);
+            self.drops_seen = drops;
+        }
+        self.statistics
+    }
+}
+
+/// A socket with its options set, bound; `sockets` is the size of the group it belongs to.
+fn bound(config: &UdpConfig, address: SocketAddr, sockets: usize) -> Result<OwnedFd, OpenError> {
+    let fail = |step| move |reason| OpenError::Udp { address: config.address, step, reason };
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let socket = system::socket(family, libc::SOCK_DGRAM, 0).map_err(fail("socket"))?;
+    let set = |level, name, value: i32| system::set_option(socket.as_fd(), level, name, &value);
+    if address.is_ipv6() {
+        set(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, i32::from(!config.dual_stack))
+            .map_err(fail("IPV6_V6ONLY"))?;
+    }
+    if sockets > 1 {
+        set(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1).map_err(fail("SO_REUSEPORT"))?;
+    }
+    set(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1).map_err(fail("SO_TIMESTAMPNS"))?;
+    if let Some(interface) = &config.interface {
+        system::set_text_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_BINDTODEVICE, interface)
+            .map_err(fail("binding to the interface"))?;
+    }
+    bind(&socket, address).map_err(fail("bind"))?;
+    Ok(socket)
+}
+
+fn bind(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
+    match address {
+        SocketAddr::V4(v4) => system::bind(
+            socket.as_fd(),
+            &libc::sockaddr_in {
+                sin_family: libc::AF_INET as _,
+                sin_port: v4.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+                sin_zero: [0; 8],
+            },
+        ),
+        SocketAddr::V6(v6) => system::bind(
+            socket.as_fd(),
+            &libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as _,
+                sin6_port: v6.port().to_be(),
+                sin6_flowinfo: 0,
+                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                sin6_scope_id: v6.scope_id(),
+            },
+        ),
+    }
+}
+
+/// The address as configured, with the port that the kernel chose when that was 0.
+fn local_address(socket: &OwnedFd, configured: SocketAddr) -> io::Result<SocketAddr> {
+    if configured.port() != 0 {
+        return Ok(configured);
+    }
+    // The standard library reads it; the duplicate is closed again.
+    let port = std::net::UdpSocket::from(socket.try_clone()?).local_addr()?.port();
+    Ok(SocketAddr::new(IpAddr::from(configured.ip()), port))
+}
+
+/// Asks for a receive buffer and returns what the kernel gives, both as the administrator counts
+/// them: the kernel doubles every figure for its own overhead.
+fn grow_buffer(socket: &OwnedFd, wanted: usize) -> io::Result<usize> {
+    let value = i32::try_from(wanted).unwrap_or(i32::MAX);
+    let socket = socket.as_fd();
+    if system::set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &value).is_err() {
+        system::set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, &value)?;
+    }
+    let doubled: i32 = system::option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF)?;
+    Ok(usize::try_from(doubled).unwrap_or_default() / 2)
+}
+
+fn steer(socket: &OwnedFd, sockets: usize) -> Result<(), SteeringError> {
+    let program = steering::program(u32::try_from(sockets).unwrap_or(u32::MAX))?;
+    system::attach_classic(socket.as_fd(), libc::SO_ATTACH_REUSEPORT_CBPF, &program)?;
+    Ok(())
+}

@@ -1,0 +1,260 @@
+//! What the system tests share: network name spaces with a veth pair, senders, sinks. Name spaces
+//! have unique names and are removed when dropped. Without root or `ip`, tests say that they were
+//! skipped.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tidewall_capture::{DatagramSink, FrameSink, VlanTag};
+use tidewall_model::Timestamp;
+use tidewall_wire::emit::{self, Packet, Payload, Tag, Transport, emit_frame};
+use tidewall_wire::frame::LinkType;
+
+/// Datagrams as they arrived.
+#[derive(Default)]
+pub struct Datagrams(pub Vec<(SocketAddr, Timestamp, Vec<u8>)>);
+
+impl DatagramSink for Datagrams {
+    fn datagram(&mut self, from: SocketAddr, received: Timestamp, data: &[u8]) {
+        self.0.push((from, received, data.to_vec()));
+    }
+}
+
+/// One frame as it arrived.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub link: LinkType,
+    pub time: Timestamp,
+    pub data: Vec<u8>,
+    pub wire_length: u32,
+    pub vlan: Option<VlanTag>,
+}
+
+/// Frames that carry [`MARK`], as they arrived: what the kernel itself sends is left out.
+#[derive(Default)]
+pub struct Frames(pub Vec<Seen>);
+
+impl FrameSink for Frames {
+    fn frame(
+        &mut self,
+        link: LinkType,
+        time: Timestamp,
+        data: &[u8],
+        wire_length: u32,
+        vlan: Option<VlanTag>,
+    ) {
+        if number(data).is_some() {
+            self.0.push(Seen { link, time, data: data.to_vec(), wire_length, vlan });
+        }
+    }
+}
+
+impl Frames {
+    /// The numbers of the test frames, in order.
+    pub fn numbers(&self) -> Vec<u32> {
+        let mut numbers: Vec<u32> = self.0.iter().filter_map(|f| number(&f.data)).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+}
+
+/// In front of the number of every test frame.
+pub const MARK: [u8; 8] = *b"tidewall";
+
+/// The number of a test frame, wherever it is.
+pub fn number(data: &[u8]) -> Option<u32> {
+    let at = data.windows(MARK.len()).position(|window| window == MARK)?;
+    let number = data.get(at + MARK.len()..)?.first_chunk::<4>()?;
+    Some(u32::from_be_bytes(*number))
+}
+
+/// A UDP frame that carries `number`, from 192.0.2.1 to 192.0.2.2 or their IPv6 likes.
+pub fn frame(number: u32, tags: &[Tag], v6: bool, port: u16) -> Vec<u8> {
+    let payload = [&MARK[..], &number.to_be_bytes(), &[0; 40]].concat();
+    let (source, destination) = if v6 {
+        ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap())
+    } else {
+        ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap())
+    };
+    let mut out = Vec::new();
+    emit_frame(
+        &emit::Frame {
+            destination: [2, 0, 0, 0, 0, 2],
+            source: [2, 0, 0, 0, 0, 1],
+            tags,
+            packet: Packet {
+                source,
+                destination,
+                ttl: 64,
+                identification: number,
+                piece: None,
+                transport: Transport::Udp {
+                    source: 1024 + (number % 1000) as u16,
+                    destination: port,
+                },
+                payload: Payload::Bytes(&payload),
+            },
+        },
+        &mut out,
+    )
+    .unwrap();
+    out
+}
+
+/// May these tests run here?
+pub fn ready(test: &str) -> bool {
+    let root = unsafe { libc::geteuid() } == 0;
+    let ip = Command::new("ip").arg("-V").output().is_ok();
+    if !(root && ip) {
+        println!("{test}: skipped: needs root and `ip`");
+    }
+    root && ip
+}
+
+/// Two name spaces joined by a veth pair: `tx` in the first, `rx` in the second.
+pub struct Lab {
+    pub sender: Namespace,
+    pub receiver: Namespace,
+}
+
+impl Lab {
+    pub fn new() -> Self {
+        let lab = Self { sender: Namespace::new("a"), receiver: Namespace::new("b") };
+        let (a, b) = (lab.sender.name.clone(), lab.receiver.name.clone());
+        ip(&format!(
+            "link add name tx netns {a} numrxqueues 2 numtxqueues 2 type veth peer name rx netns {b} numrxqueues 2 numtxqueues 2"
+        ));
+        for (name, interface) in [(&a, "tx"), (&b, "rx")] {
+            ip(&format!("-n {name} link set {interface} addrgenmode none"));
+            ip(&format!("-n {name} link set {interface} up"));
+        }
+        ip(&format!("-n {a} address add 192.0.2.1/24 dev tx"));
+        ip(&format!("-n {b} address add 192.0.2.2/24 dev rx"));
+        lab
+    }
+
+    /// How `ip -d link` describes the receiving interface.
+    pub fn describe(&self) -> String {
+        let output = ip(&format!("-d -n {} link show rx", self.receiver.name));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// A raw socket that sends frames through `tx`.
+    pub fn frame_sender(&self) -> FrameSender {
+        self.sender.run(|| FrameSender::new("tx"))
+    }
+}
+
+/// A network name space that is removed when dropped.
+pub struct Namespace {
+    pub name: String,
+}
+
+impl Namespace {
+    pub fn new(part: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tw-{}-{count}{part}", std::process::id());
+        ip(&format!("netns add {name}"));
+        ip(&format!("-n {name} link set lo up"));
+        Self { name }
+    }
+
+    /// Runs `body` in a thread inside the name space.
+    pub fn run<R: Send>(&self, body: impl FnOnce() -> R + Send) -> R {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                enter(&self.name);
+                body()
+            });
+            thread.join().unwrap()
+        })
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).output();
+    }
+}
+
+/// Moves the calling thread into a name space.
+pub fn enter(name: &str) {
+    let file = File::open(format!("/run/netns/{name}")).unwrap();
+    let answer = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };
+    assert_eq!(answer, 0, "{}", io::Error::last_os_error());
+}
+
+/// Runs `ip` and insists that it works.
+pub fn ip(arguments: &str) -> Output {
+    let output = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {arguments}: {errors}");
+    output
+}
+
+/// Sends frames as they are.
+pub struct FrameSender {
+    socket: OwnedFd,
+    interface: i32,
+}
+
+impl FrameSender {
+    /// Must be called inside the interface's name space.
+    pub fn new(interface: &str) -> Self {
+        let name = CString::new(interface).unwrap();
+        unsafe {
+            let interface = libc::if_nametoindex(name.as_ptr()) as i32;
+            assert!(interface > 0);
+            let fd = libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0);
+            assert!(fd >= 0, "{}", io::Error::last_os_error());
+            Self { socket: OwnedFd::from_raw_fd(fd), interface }
+        }
+    }
+
+    pub fn send(&self, frame: &[u8]) {
+        let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        to.sll_family = libc::AF_PACKET as u16;
+        to.sll_ifindex = self.interface;
+        to.sll_halen = 6;
+        let sent = unsafe {
+            libc::sendto(
+                self.socket.as_raw_fd(),
+                frame.as_ptr().cast(),
+                frame.len(),
+                0,
+                (&raw const to).cast(),
+                size_of::<libc::sockaddr_ll>() as u32,
+            )
+        };
+        assert_eq!(sent, frame.len() as isize, "{}", io::Error::last_os_error());
+    }
+
+    /// Sends at a moderate rate: bursts of 100, a millisecond apart.
+    pub fn send_all<'a>(&self, frames: impl IntoIterator<Item = &'a Vec<u8>>) {
+        for (n, frame) in frames.into_iter().enumerate() {
+            self.send(frame);
+            if n % 100 == 99 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+/// Calls `step` until it says that it is done, at most for ten seconds.
+pub fn until(mut step: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !step() && Instant::now() < end {}
+}
+
+/// A sending UDP socket.
+pub fn udp(from: &str) -> UdpSocket {
+    UdpSocket::bind(from).unwrap()
+}
