@@ -167,7 +167,7 @@ impl Conductor {
     fn advance_to(&mut self, wanted: u64, shards: &mut dyn Shards, observer: &mut impl Observer) {
         let mut current = self.slice.unwrap_or(wanted);
         while current < wanted {
-            if self.detector.is_calm() && are_idle(shards) {
+            if self.is_idle(shards) {
                 // Nothing was counted and nothing is watched: no time needs to be gone through.
                 current = wanted;
                 break;
@@ -181,6 +181,15 @@ impl Conductor {
         self.slice = Some(current);
     }
 
+    /// Was nothing counted since the window began, and is nothing watched?
+    pub fn is_idle(&self, shards: &mut dyn Shards) -> bool {
+        let mut idle = self.detector.is_calm();
+        if idle {
+            shards.each(&mut |_, shard| idle &= shard.is_idle());
+        }
+        idle
+    }
+
     /// Begin and end of the slice that is being filled.
     pub(crate) fn current_slice(&self) -> (Timestamp, Timestamp) {
         let current = self.slice.unwrap_or_default();
@@ -192,6 +201,23 @@ impl Conductor {
     /// Tells how far the order of receipt has come that all shards share.
     pub(crate) fn set_newest(&mut self, seq: u64) {
         self.newest = Some(self.newest.unwrap_or_default().max(seq));
+    }
+
+    /// Goes on where another conductor stands, at the end of a window: with its clock, and with what
+    /// it watches. Attacks on targets that this policy does not know end.
+    pub fn inherit(&mut self, other: &mut Self, observer: &mut impl Observer) {
+        self.newest = other.newest;
+        let now = other.slice.map_or(0, |slice| slice.saturating_mul(other.slice_ns));
+        // A window of another length begins where the one that is running would end.
+        let window_ns = self.slice_ns.saturating_mul(self.slices);
+        let windows = now.div_ceil(window_ns);
+        self.slice = other.slice.map(|_| windows.saturating_mul(self.slices));
+        let orphans = self.detector.inherit(&mut other.detector, &other.zones, &self.zones);
+        let time = Timestamp(now);
+        for mut attack in orphans {
+            attack.ended = Some(time);
+            observer.event(&AttackEvent { kind: AttackEventKind::Ended, time, attack });
+        }
     }
 
     /// How long a slice is.
@@ -351,11 +377,4 @@ impl Conductor {
             }
         }
     }
-}
-
-/// Was nothing counted since the window began?
-fn are_idle(shards: &mut dyn Shards) -> bool {
-    let mut idle = true;
-    shards.each(&mut |_, shard| idle &= shard.is_idle());
-    idle
 }

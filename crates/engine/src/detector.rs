@@ -240,6 +240,40 @@ impl Detector {
         watch.active.map(|active| active.attack)
     }
 
+    /// Takes over what another detector watches, that went by another policy. Gives the attacks
+    /// whose target this policy does not know.
+    pub fn inherit(&mut self, other: &mut Self, of_other: &Zones, zones: &Zones) -> Vec<Attack> {
+        let mut orphans = Vec::new();
+        self.next_id = other.next_id;
+        self.refused += other.refused;
+        for (subject, state) in std::mem::take(&mut other.states) {
+            let known = match subject {
+                Subject::Host(key) => {
+                    let address = of_other.address(key);
+                    let zone = zones.lookup(address.family, address.bits);
+                    let zone = zone.filter(|_| !self.is_exempt(address));
+                    zone.map(|zone| Subject::Host(HostKey { zone, bits: key.bits }))
+                }
+                Subject::Total(number) => {
+                    self.totals.find(&other.totals.get(number).target).map(Subject::Total)
+                }
+            };
+            if let Some(subject) = known {
+                self.states.insert(subject, state);
+            } else {
+                let ended = state.sides.into_iter().filter_map(|watch| watch.active);
+                orphans.extend(ended.map(|active| active.attack));
+            }
+        }
+        other.watched.clear();
+        let hosts = self.states.keys().filter_map(|subject| match subject {
+            Subject::Host(key) => Some(*key),
+            Subject::Total(_) => None,
+        });
+        self.watched = hosts.collect();
+        orphans
+    }
+
     /// Is this host new to us, and may it be an attack at all?
     fn wants(&self, key: HostKey, zones: &Zones) -> bool {
         !self.states.contains_key(&Subject::Host(key)) && !self.is_exempt(zones.address(key))

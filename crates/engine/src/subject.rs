@@ -114,6 +114,12 @@ impl Totals {
         &self.list[total as usize]
     }
 
+    /// The number of the total that is named so.
+    pub fn find(&self, target: &Target) -> Option<u32> {
+        let at = self.list.iter().position(|total| total.target == *target)?;
+        u32::try_from(at).ok()
+    }
+
     /// Totals that a zone's traffic belongs to.
     pub fn of_zone(&self, zone: u32) -> &[u32] {
         &self.of_zone[zone as usize]

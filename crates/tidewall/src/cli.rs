@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands;
+use crate::commands::ask::{AskArgs, AttacksArgs, HostsArgs};
+use crate::control::Question;
+use crate::report::answers;
 
 /// Finds DDoS attacks in network traffic and says why.
 #[derive(Debug, Parser)]
@@ -16,6 +19,21 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(commands::run::RunArgs),
+    /// Tells how a running service stands: sources, workers, windows, memory.
+    Status(AskArgs),
+    /// Lists the exporters that a running service hears, with what is wrong with them.
+    Exporters(AskArgs),
+    /// Lists the hosts with the most traffic.
+    Hosts(HostsArgs),
+    /// Lists our networks with their traffic.
+    Networks(AskArgs),
+    /// Lists attacks that go on.
+    Attacks(AttacksArgs),
+    /// Prints events as they happen.
+    Events(AskArgs),
+    /// Lets a running service read its configuration again.
+    Reload(AskArgs),
     Demo(commands::demo::DemoArgs),
     /// Runs captures through the engine and reports attacks, totals and top hosts.
     Replay(commands::replay::ReplayArgs),
@@ -34,7 +52,20 @@ enum Command {
 impl Cli {
     /// Runs the subcommand; an error is for people, and means status 2.
     pub fn run(&self) -> anyhow::Result<ExitCode> {
+        use commands::ask::{ask, events};
         match &self.command {
+            Command::Run(args) => commands::run::run(args),
+            Command::Status(args) => ask(args, &Question::Status, answers::status),
+            Command::Exporters(args) => ask(args, &Question::Exporters, answers::exporters),
+            Command::Hosts(args) => {
+                ask(&args.ask, &Question::Hosts { top: args.top }, answers::hosts)
+            }
+            Command::Networks(args) => ask(args, &Question::Networks, answers::networks),
+            Command::Attacks(args) => {
+                ask(&args.ask, &Question::Attacks { all: args.all }, answers::attacks)
+            }
+            Command::Events(args) => events(args),
+            Command::Reload(args) => ask(args, &Question::Reload, answers::reloaded),
             Command::Demo(args) => commands::demo::run(args),
             Command::Replay(args) => commands::replay::run(args),
             Command::Decode(args) => commands::decode::run(args),

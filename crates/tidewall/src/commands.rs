@@ -2,6 +2,7 @@
 
 use std::io;
 
+pub mod ask;
 pub mod check;
 pub mod config;
 pub mod decode;
@@ -9,6 +10,7 @@ pub mod demo;
 pub mod frame_args;
 pub mod manual;
 pub mod replay;
+pub mod run;
 
 /// A reader that has seen enough (`| head`) is no error.
 fn quiet_when_closed(written: io::Result<()>) -> io::Result<()> {

@@ -12,6 +12,7 @@ mod document;
 mod flows;
 mod frames;
 mod groups;
+mod listen;
 mod nearest;
 mod networks;
 mod plan;
@@ -36,6 +37,7 @@ use detection::DetectionTable;
 use flows::FlowsTable;
 use frames::FramesTable;
 use groups::GroupTable;
+use listen::{ListenTable, ServiceTable};
 use networks::NetworkSet;
 use sink::Sink;
 use thresholds::ThresholdsTable;
@@ -45,6 +47,7 @@ pub use diagnostic::{ConfigErrors, Diagnostic, Severity, Style, render};
 pub use document::default_file;
 pub use flows::Flows;
 pub use frames::Frames;
+pub use listen::{CONTROL_SOCKET, Listen, Service};
 pub use plan::describe;
 pub use table::{Key, Shape, Table};
 
@@ -80,6 +83,12 @@ table! {
         flows: FlowsTable,
 
         #[default = "{}"]
+        listen: ListenTable,
+
+        #[default = "{}"]
+        service: ServiceTable,
+
+        #[default = "{}"]
         capacity: CapacityTable,
     }
 }
@@ -99,8 +108,26 @@ pub struct Loaded {
     pub frames: Frames,
     /// How export datagrams are read.
     pub flows: Flows,
+    /// Where the service waits for datagrams.
+    pub listen: Listen,
+    /// How the service lives on the machine.
+    pub service: Service,
     /// What is probably not what was meant, in order of position.
     pub warnings: Vec<Diagnostic>,
+}
+
+impl Default for Loaded {
+    /// No file: no network, no limit, ports and paths by default.
+    fn default() -> Self {
+        Self {
+            policy: Policy::for_networks(Vec::new()),
+            frames: Frames::default(),
+            flows: Flows::default(),
+            listen: Listen::default(),
+            service: Service::default(),
+            warnings: Vec::new(),
+        }
+    }
 }
 
 /// Reads and understands a file.
@@ -143,17 +170,18 @@ pub fn parse(name: &str, text: &str) -> Result<Loaded, ConfigErrors> {
         sink.retain_since(before, |d| !broken_lines.contains(&d.line));
         return Err(ConfigErrors::Invalid(sink.finish()));
     }
-    let (policy, frames, flows) = root.resolve(&mut sink);
+    let mut loaded = root.resolve(&mut sink);
     if sink.has_errors() {
         return Err(ConfigErrors::Invalid(sink.finish()));
     }
-    Ok(Loaded { policy, frames, flows, warnings: sink.finish() })
+    loaded.warnings = sink.finish();
+    Ok(loaded)
 }
 
 impl Root {
     /// What it means. Where something is wrong the default takes its place, so that the rest is
     /// checked as well.
-    fn resolve(self, sink: &mut Sink) -> (Policy, Frames, Flows) {
+    fn resolve(self, sink: &mut Sink) -> Loaded {
         let networks = NetworkSet::resolve(self.networks.as_ref(), sink);
         let counting = value_or_default(self.counting).resolve(sink);
         for table in self.thresholds.iter().chain(self.group.iter().flat_map(group_thresholds)) {
@@ -169,8 +197,14 @@ impl Root {
             capacity: value_or_default(self.capacity).resolve(sink),
             networks: networks.to_vec(),
         };
-        let frames = value_or_default(self.frames).resolve(sink);
-        (policy, frames, value_or_default(self.flows).resolve(sink))
+        Loaded {
+            policy,
+            frames: value_or_default(self.frames).resolve(sink),
+            flows: value_or_default(self.flows).resolve(sink),
+            listen: value_or_default(self.listen).resolve(sink),
+            service: value_or_default(self.service).resolve(),
+            warnings: Vec::new(),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ mod medium;
 use std::net::SocketAddr;
 
 use tidewall_collect::{
-    ExportDatagram, ExporterKey, FlowSink, HealthReport, NetflowCollector, SflowCollector,
+    ExportDatagram, ExporterHealth, ExporterKey, FlowSink, HealthReport, NetflowCollector, SflowCollector,
 };
 use tidewall_model::{Address, DropCounters, DropReason, Family, Fragment, Timestamp, protocol};
 use tidewall_wire::frame::{self, IpVersion, LinkType, TunnelPolicy};
@@ -62,6 +62,14 @@ pub struct ExporterReport {
     pub health: HealthReport,
     /// What is to be said of it, the worst first; empty when all is well.
     pub verdicts: Vec<String>,
+}
+
+impl ExporterReport {
+    /// Of an exporter as it stands at `now`.
+    pub fn new(key: &ExporterKey, health: &ExporterHealth, now: Timestamp) -> Self {
+        let verdicts = health.verdicts(now).iter().map(ToString::to_string).collect();
+        Self { key: *key, health: health.report(), verdicts }
+    }
 }
 
 /// The collectors of all flow protocols, for datagrams in captured frames.
@@ -124,13 +132,8 @@ impl Exports {
     /// All exporters, in the order of their keys.
     pub(crate) fn exporters(&self) -> Vec<ExporterReport> {
         let all = self.sflow.exporters().into_iter().chain(self.netflow.exporters());
-        let mut reports: Vec<_> = all
-            .map(|(key, health)| ExporterReport {
-                key: *key,
-                health: health.report(),
-                verdicts: health.verdicts(self.latest).iter().map(ToString::to_string).collect(),
-            })
-            .collect();
+        let mut reports: Vec<_> =
+            all.map(|(key, health)| ExporterReport::new(key, health, self.latest)).collect();
         reports.sort_by_key(|report| report.key);
         reports
     }

@@ -1,8 +1,10 @@
-//! The report of a replay: text for people, one JSON object for programs.
+//! Reports: what a replay found, and what a running service answers; text for people, JSON for
+//! programs.
 
+pub mod answers;
 mod json;
 mod number;
 mod text;
 
-pub use json::to_json;
-pub use text::{class_words, to_text};
+pub use json::{attack_json, to_json};
+pub use text::{attack_line, class_words, to_text};

@@ -16,6 +16,11 @@ pub fn to_json(outcome: &Outcome) -> String {
     serde_json::to_string_pretty(&Report::from(outcome)).unwrap_or_default()
 }
 
+/// One attack as an object, as in the report.
+pub fn attack_json(attack: &Attack) -> serde_json::Value {
+    serde_json::to_value(AttackReport::from(attack)).unwrap_or_default()
+}
+
 #[derive(Serialize)]
 struct Report<'a> {
     files: Vec<File<'a>>,

@@ -230,6 +230,17 @@ fn write_attack(out: &mut String, attack: &Attack) -> fmt::Result {
     write_samples(out, attack)
 }
 
+/// An attack in one line, as a log has it.
+pub fn attack_line(attack: &Attack) -> String {
+    let verb = match attack.direction {
+        Direction::Outgoing => "attacks others",
+        _ => "is under attack",
+    };
+    let (pps, bps) = (grouped(attack.peak_pps), bits_per_second(attack.peak_bps as f64));
+    let (what, reason) = (class_words(attack.class), reason_words(&attack.reason));
+    format!("{} {verb}: {what}, peak {pps} packets/s, {bps}; {reason}", attack.target)
+}
+
 fn write_top(out: &mut String, attack: &Attack) -> fmt::Result {
     let top = &attack.top;
     let (ours, theirs) = match attack.direction {

@@ -1,0 +1,178 @@
+//! Answers as JSON values.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tidewall_capture::SourceStatistics;
+use tidewall_engine::AverageRates;
+use tidewall_model::{
+    AttackEvent, AttackEventKind, Direction, DropCounters, TrafficClass, TrafficCounters,
+};
+
+use crate::exports::ExporterReport;
+use crate::live::hub::Hub;
+use crate::live::snapshot::Snapshot;
+use crate::live::worker::WorkerStatus;
+use crate::report::attack_json;
+
+/// One event as a line.
+pub(super) fn event_line(event: &AttackEvent) -> String {
+    let kind = match event.kind {
+        AttackEventKind::Started => "started",
+        AttackEventKind::Updated => "updated",
+        AttackEventKind::Ended => "ended",
+    };
+    let mut line =
+        json!({ "event": kind, "time": event.time, "attack": attack_json(&event.attack) })
+            .to_string();
+    line.push('\n');
+    line
+}
+
+pub(crate) fn status(
+    snapshot: &Snapshot,
+    workers: &[Arc<WorkerStatus>],
+    started: tidewall_model::Timestamp,
+    now: tidewall_model::Timestamp,
+) -> Value {
+    let reports: Vec<_> = workers.iter().map(|worker| (worker, worker.report())).collect();
+    let mut drops = snapshot.stats.drops;
+    let mut source = SourceStatistics::default();
+    for (_, report) in &reports {
+        drops.merge(&report.drops);
+        source += report.source;
+    }
+    let totals: BTreeMap<String, Value> = Direction::ALL
+        .into_iter()
+        .zip(&snapshot.totals)
+        .map(|(direction, counters)| (direction.to_string(), rates(counters, snapshot)))
+        .collect();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "started": started,
+        "now": now,
+        "uptime_seconds": now.since(started).as_secs(),
+        "memory_bytes": resident_bytes(),
+        "attacks": snapshot.attacks.len(),
+        "window": {
+            "start": snapshot.window.0,
+            "length_ms": snapshot.window.1.as_millis() as u64,
+            "lag_ms": now.since(snapshot.window.0 + snapshot.window.1).as_millis() as u64,
+            "detector_us": snapshot.detector_took.as_micros() as u64,
+            "hosts": snapshot.hosts_seen,
+        },
+        "totals": totals,
+        "records": {
+            "received": snapshot.stats.received,
+            "counted": snapshot.stats.ingested,
+            "hosts_refused": snapshot.stats.hosts_refused,
+            "watch_refused": snapshot.stats.watch_refused,
+        },
+        "drops": nonzero(&drops),
+        "received": source_json(&source),
+        "workers": reports.iter().map(|(worker, report)| json!({
+            "name": worker.name,
+            "records": report.records,
+            "source": source_json(&report.source),
+            "drops": nonzero(&report.drops),
+            "exporters": report.exporters.len(),
+            "failed": report.failed,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+pub(crate) fn exporters(workers: &[Arc<WorkerStatus>]) -> Value {
+    let mut list: Vec<(String, ExporterReport)> = Vec::new();
+    for worker in workers {
+        let report = worker.report();
+        list.extend(report.exporters.into_iter().map(|e| (worker.name.clone(), e)));
+    }
+    list.sort_by_key(|(_, exporter)| exporter.key);
+    let list = list.iter().map(|(worker, exporter)| {
+        let mut value = exporter.to_json();
+        value["worker"] = json!(worker);
+        value
+    });
+    Value::Array(list.collect())
+}
+
+pub(crate) fn attacks(hub: &Hub, all: bool) -> Value {
+    let mut list: Vec<Value> = hub.snapshot().attacks.iter().map(attack_json).collect();
+    if all {
+        list.extend(hub.finished().iter().map(|attack| attack_json(attack)));
+    }
+    Value::Array(list)
+}
+
+pub(crate) fn hosts(snapshot: &Snapshot, top: usize) -> Value {
+    let list = snapshot.hosts.iter().take(top).map(|host| {
+        json!({
+            "host": host.address,
+            "incoming": average(host.incoming),
+            "outgoing": average(host.outgoing),
+        })
+    });
+    Value::Array(list.collect())
+}
+
+pub(crate) fn networks(snapshot: &Snapshot) -> Value {
+    let list = snapshot.networks.iter().map(|(network, counters)| {
+        json!({
+            "network": network,
+            "incoming": rates(&counters.incoming, snapshot),
+            "outgoing": rates(&counters.outgoing, snapshot),
+        })
+    });
+    Value::Array(list.collect())
+}
+
+fn average(rates: AverageRates) -> Value {
+    json!({
+        "pps": rates.packets.round() as u64,
+        "bps": rates.bits.round() as u64,
+        "fps": rates.flows.round() as u64,
+    })
+}
+
+/// Per second, by class; flows of all of them.
+fn rates(counters: &TrafficCounters, snapshot: &Snapshot) -> Value {
+    let seconds = snapshot.window.1.as_secs_f64().max(1e-3);
+    let per_second = |count: u64| (count as f64 / seconds).round() as u64;
+    let mut value = json!({});
+    for class in TrafficClass::ALL {
+        let count = counters.get(class);
+        value[class.to_string()] =
+            json!({ "pps": per_second(count.packets), "bps": per_second(count.bytes) * 8 });
+    }
+    value["fps"] = json!(per_second(counters.flows));
+    value
+}
+
+fn nonzero(drops: &DropCounters) -> BTreeMap<&'static str, u64> {
+    drops.nonzero().map(|(reason, count)| (reason.name(), count)).collect()
+}
+
+fn source_json(source: &SourceStatistics) -> Value {
+    json!({
+        "received": source.received,
+        "bytes": source.bytes,
+        "dropped_by_kernel": source.dropped_by_kernel,
+        "dropped_by_interface": source.dropped_by_interface,
+        "ring_full": source.ring_full,
+        "freezes": source.freezes,
+        "truncated": source.truncated,
+        "refused": source.refused,
+        "filtered": source.filtered,
+        "restarts": source.restarts,
+    })
+}
+
+/// Memory of this process that is in RAM, as the kernel tells.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}

@@ -1,0 +1,215 @@
+//! The service: workers that receive and count, one thread that detects, and what others may know
+//! of it. Everything here starts and stops as a whole.
+
+pub mod clock;
+pub mod hub;
+mod judge;
+pub mod shards;
+pub mod snapshot;
+pub mod worker;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, bail};
+use tidewall_capture::udp::{UdpConfig, UdpSource};
+use tidewall_collect::{NetflowCollector, SflowCollector, Spreader};
+use tidewall_engine::{Conductor, Policy};
+use tidewall_model::Prefix;
+
+use crate::config::{Flows, Frames, Listen};
+use clock::Clock;
+use hub::Hub;
+use judge::{Judge, Order};
+use shards::{SharedShard, SharedShards};
+use worker::{Collector, FlowWorker, WorkerStatus};
+
+/// What the service is to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Networks and limits.
+    pub policy: Policy,
+    /// How frames are counted.
+    pub frames: Frames,
+    /// How export datagrams are read.
+    pub flows: Flows,
+    /// Where datagrams are waited for.
+    pub listen: Listen,
+}
+
+/// A running service.
+pub struct Live {
+    /// Where to ask, and to listen.
+    pub hub: Arc<Hub>,
+    /// The workers.
+    pub workers: Vec<Arc<WorkerStatus>>,
+    /// The process's clock.
+    pub clock: Clock,
+    orders: Sender<Order>,
+    stop_workers: Arc<AtomicBool>,
+    stop_judge: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+    judge: JoinHandle<()>,
+}
+
+/// Sockets that are open, with what will read them; nothing runs yet.
+pub struct Sources {
+    list: Vec<(String, UdpSource, Collector)>,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// What an address is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Sflow,
+    Netflow,
+}
+
+impl Sources {
+    /// Opens every socket of the plan. This needs the rights that the service may give up later.
+    pub fn open(plan: &Plan) -> anyhow::Result<Self> {
+        let mut sources = Self { list: Vec::new(), warnings: Vec::new() };
+        let listen = &plan.listen;
+        let sflow = listen.sflow.iter().map(|address| (Kind::Sflow, address));
+        let netflow = listen.netflow.iter().map(|address| (Kind::Netflow, address));
+        for (kind, address) in sflow.chain(netflow) {
+            let config = UdpConfig {
+                interface: listen.interface.clone(),
+                receive_buffer: listen.receive_buffer,
+                allowed: listen.allow.clone(),
+                ..UdpConfig::new(*address)
+            };
+            let workers = NonZeroUsize::new(listen.workers).unwrap_or(NonZeroUsize::MIN);
+            let group = UdpSource::open_group(&config, workers)?;
+            sources.warnings.extend(group.iter().filter_map(|s| s.warning()).map(|w| w.to_string()));
+            for (number, source) in group.into_iter().enumerate() {
+                let (word, collector) = match kind {
+                    Kind::Sflow => {
+                        let settings = plan.flows.sflow(plan.frames);
+                        ("sflow", Collector::Sflow(Box::new(SflowCollector::new(settings))))
+                    }
+                    Kind::Netflow => {
+                        let settings = plan.flows.netflow(plan.frames);
+                        ("netflow", Collector::Netflow(Box::new(NetflowCollector::new(settings))))
+                    }
+                };
+                let name = format!("{word} {} #{number}", source.local_address());
+                sources.list.push((name, source, collector));
+            }
+        }
+        sources.warnings.dedup();
+        if sources.list.is_empty() {
+            bail!("there is nothing to receive: name an address under [listen]");
+        }
+        Ok(sources)
+    }
+
+    /// Where sockets listen, in words.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().map(|(name, ..)| name.as_str())
+    }
+}
+
+impl Live {
+    /// Starts all threads. `seed` keys the hash tables and must not be known outside.
+    pub fn start(plan: &Plan, sources: Sources, seed: u64) -> anyhow::Result<Self> {
+        let (hub, clock) = (Arc::new(Hub::default()), Clock::start());
+        let count = sources.list.len();
+        let conductor = Conductor::new(plan.policy.clone(), count, count > 1, seed);
+        let shards = (0..count).map(|_| SharedShard::new(conductor.shard()));
+        let shards = SharedShards(shards.collect());
+        let (stop_workers, stop_judge) = (Arc::<AtomicBool>::default(), Arc::default());
+        let (mut workers, mut threads) = (Vec::new(), Vec::new());
+        for ((name, source, collector), shard) in sources.list.into_iter().zip(&shards.0) {
+            let status = Arc::new(WorkerStatus::new(name));
+            workers.push(Arc::clone(&status));
+            let worker = FlowWorker {
+                source,
+                collector,
+                spreader: Spreader::new(plan.flows.crediting),
+                shard: shard.clone(),
+                clock,
+                status,
+                stop: Arc::clone(&stop_workers),
+            };
+            threads.push(spawn(&format!("worker-{}", threads.len()), move || worker.run())?);
+        }
+        let (orders, taken) = channel();
+        let stop: Arc<AtomicBool> = Arc::clone(&stop_judge);
+        let judge = Judge::new(conductor, shards, Arc::clone(&hub), clock, seed);
+        let judge = spawn("detector", move || judge.run(&taken, &stop))?;
+        let plan = plan.clone();
+        Ok(Self { hub, workers, clock, plan, orders, stop_workers, stop_judge, threads, judge })
+    }
+
+    /// Goes on by another plan's policy from the next window on. Says what was done, and what
+    /// waits for a restart.
+    pub fn reload(&mut self, plan: &Plan) -> String {
+        let changed = plan.policy != self.plan.policy;
+        // Without a detector there is nothing to adopt it: the process is ending.
+        _ = self.orders.send(Order::Adopt(Box::new(plan.policy.clone())));
+        let what = if changed { "networks and limits" } else { "nothing new" };
+        let mut said = format!("reloaded: {what}");
+        let waits = [
+            ("listen", plan.listen != self.plan.listen),
+            ("flows", plan.flows != self.plan.flows),
+            ("frames", plan.frames != self.plan.frames),
+        ];
+        self.plan.policy.clone_from(&plan.policy);
+        for (table, _) in waits.iter().filter(|(_, differs)| *differs) {
+            said += &format!("; [{table}] is new and takes effect when the service is restarted");
+        }
+        said
+    }
+
+    /// Does every thread run?
+    pub fn is_alive(&self) -> bool {
+        !self.judge.is_finished() && self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// The name and the reason of a worker that could not go on.
+    pub fn failure(&self) -> Option<String> {
+        let failed = |worker: &Arc<WorkerStatus>| {
+            worker.report().failed.map(|reason| format!("{}: {reason}", worker.name))
+        };
+        self.workers.iter().find_map(failed)
+    }
+
+    /// Takes what the kernel still holds, closes the last window and ends.
+    pub fn stop(self) -> anyhow::Result<()> {
+        self.stop_workers.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            if thread.join().is_err() {
+                bail!("a worker panicked; this is a fault of tidewall");
+            }
+        }
+        self.stop_judge.store(true, Ordering::Relaxed);
+        drop(self.orders);
+        if self.judge.join().is_err() {
+            bail!("the detector panicked; this is a fault of tidewall");
+        }
+        Ok(())
+    }
+}
+
+/// This machine's own networks: the prefixes of its addresses, without those of loopback and link.
+pub fn own_networks() -> anyhow::Result<Vec<Prefix>> {
+    let mut networks: Vec<Prefix> = tidewall_capture::own_addresses::list()
+        .context("the machine's own addresses cannot be read")?
+        .into_iter()
+        .filter(|prefix| is_routable(*prefix))
+        .map(|prefix| Prefix::containing(prefix.first(), prefix.len()))
+        .collect();
+    networks.sort();
+    networks.dedup();
+    Ok(networks)
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+    let builder = thread::Builder::new().name(name.to_owned());
+    builder.spawn(run).with_context(|| format!("the thread {name} cannot be started"))
+}

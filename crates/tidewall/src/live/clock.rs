@@ -1,0 +1,56 @@
+//! The service's clock: wall-clock time that never steps. It is read from the system once, and
+//! runs on by the monotonic clock, so that a clock that is set cannot close an hour of windows, or
+//! none for an hour.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tidewall_model::Timestamp;
+
+/// Wall-clock time at the start, and how long ago that is.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    base: Timestamp,
+    start: Instant,
+}
+
+impl Clock {
+    /// Reads the system's time.
+    #[expect(clippy::disallowed_methods, reason = "the service's only clock")]
+    pub fn start() -> Self {
+        Self { base: system_time(), start: Instant::now() }
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.base + self.start.elapsed()
+    }
+
+    /// Time since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// By how many seconds the system's clock was set since the start.
+    pub fn stepped_by(&self) -> f64 {
+        system_time().as_secs_f64() - self.now().as_secs_f64()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the service's only clock")]
+fn system_time() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_parts(since.as_secs(), since.subsec_nanos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_runs_with_the_system() {
+        let clock = Clock::start();
+        let first = clock.now();
+        assert!(clock.now() >= first);
+        assert!(clock.stepped_by().abs() < 1.0, "{}", clock.stepped_by());
+    }
+}
