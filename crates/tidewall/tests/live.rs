@@ -1,0 +1,331 @@
+//! The service as a process on loopback: it hears exporters, names an attack within a second or
+//! two, answers questions, takes a new configuration without forgetting, and ends in time.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![allow(clippy::disallowed_methods, reason = "a service is tested by the clock on the wall")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::UdpSocket;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tidewall_model::{FlowRecord, SamplingRate, protocol};
+use tidewall_scenario::{FlowCachePlan, FlowCacheRenderer, FlowProtocol, Renderer};
+use tidewall_scenario::{SflowPlan, SflowRenderer};
+
+/// Nothing here takes longer on a machine that works.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running service and its folder.
+struct Service {
+    child: Child,
+    folder: tempfile::TempDir,
+    sflow: u16,
+    netflow: u16,
+}
+
+/// Two UDP ports that nobody uses just now.
+fn free_ports() -> (u16, u16) {
+    let sockets = [0, 0].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let [a, b] = sockets.each_ref().map(|socket| socket.local_addr().unwrap().port());
+    (a, b)
+}
+
+impl Service {
+    fn start(limits: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (sflow, netflow) = free_ports();
+        let mut service = Self::prepared(folder, sflow, netflow);
+        service.configure(limits);
+        service.child = service.spawn();
+        service.wait_for("the socket", |service| service.ask(r#"{"ask":"status"}"#).is_ok());
+        service
+    }
+
+    fn prepared(folder: tempfile::TempDir, sflow: u16, netflow: u16) -> Self {
+        let child = Command::new("true").spawn().unwrap();
+        Self { child, folder, sflow, netflow }
+    }
+
+    fn configure(&self, limits: &str) {
+        let text = format!(
+            "networks = [\"192.0.2.0/24\", \"2001:db8:2::/64\"]\n{limits}\n\
+             [listen]\nsflow = [\"127.0.0.1:{}\"]\nnetflow = [\"127.0.0.1:{}\"]\n\
+             receive_buffer = \"1M\"\n\
+             [service]\ncontrol = {:?}\n",
+            self.sflow,
+            self.netflow,
+            self.path("control.sock"),
+        );
+        fs::write(self.path("tidewall.toml"), text).unwrap();
+    }
+
+    fn spawn(&self) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_tidewall"))
+            .args(["run", "--log", "json", "--config"])
+            .arg(self.path("tidewall.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(self.path("log")).unwrap())
+            .spawn()
+            .unwrap()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    fn ask(&self, question: &str) -> std::io::Result<Value> {
+        let mut stream = UnixStream::connect(self.path("control.sock"))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        writeln!(stream, "{question}")?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        Ok(serde_json::from_str(&line).unwrap())
+    }
+
+    fn data(&self, question: &str) -> Value {
+        let answer = self.ask(question).unwrap();
+        assert_eq!(answer["ok"], true, "{answer}");
+        answer["data"].clone()
+    }
+
+    fn wait_for(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        let begin = Instant::now();
+        while !done(self) {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended while waiting for {what}: {}", self.log());
+            assert!(begin.elapsed() < PATIENCE, "waited in vain for {what}: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends the signal and gives the status and how long the end took.
+    fn end(&mut self, signal: &str) -> (Option<i32>, Duration) {
+        let begin = Instant::now();
+        kill(&self.child, signal);
+        let status = self.child.wait().unwrap();
+        (status.code(), begin.elapsed())
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+fn kill(child: &Child, signal: &str) {
+    let done = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(done.success());
+}
+
+fn record(v6: bool, sampling: u32, number: u32) -> FlowRecord {
+    let (src, dst) = if v6 {
+        (0x2001_0db8_0001 << 80 | u128::from(number), (0x2001_0db8_0002 << 80) | 7)
+    } else {
+        (0xc633_6400 | u128::from(number % 250), 0xc000_0207)
+    };
+    FlowRecord {
+        src,
+        dst,
+        family: if v6 { tidewall_model::Family::V6 } else { tidewall_model::Family::V4 },
+        protocol: protocol::UDP,
+        src_port: 53,
+        dst_port: 4444,
+        packets: 1,
+        bytes: 1000,
+        ttl: 60,
+        sampling: SamplingRate::new(sampling),
+        ..FlowRecord::default()
+    }
+}
+
+/// Sends what a renderer makes of records, for as long as `more` says so.
+fn flood(
+    renderer: &mut dyn Renderer,
+    port: u16,
+    sampling: u32,
+    mut more: impl FnMut() -> bool,
+) -> u64 {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let begin = Instant::now();
+    let mut sent = 0;
+    while more() {
+        assert!(begin.elapsed() < PATIENCE, "sent {sent} records in vain");
+        for _ in 0..100 {
+            let time = tidewall_model::Timestamp::from_parts(1_790_000_000, 0) + begin.elapsed();
+            let record = FlowRecord { time, ..record(sent % 2 == 0, sampling, sent as u32) };
+            renderer
+                .render(&record, &mut |_, message| {
+                    socket.send_to(message, ("127.0.0.1", port)).unwrap();
+                })
+                .unwrap();
+            sent += 1;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    sent
+}
+
+const LIMITS: &str = "[thresholds.incoming]\npackets = 10_000\n";
+
+#[test]
+fn an_attack_in_sflow_is_named_listed_and_logged() {
+    let mut service = Service::start(LIMITS);
+    let mut events = UnixStream::connect(service.path("control.sock")).unwrap();
+    events.set_read_timeout(Some(PATIENCE)).unwrap();
+    writeln!(events, r#"{{"ask":"events"}}"#).unwrap();
+    let mut renderer = SflowRenderer::new(&SflowPlan::default());
+    let begin = Instant::now();
+    flood(&mut renderer, service.sflow, 1000, || {
+        service.data(r#"{"ask":"attacks"}"#).as_array().unwrap().len() < 2
+    });
+    // 5,000,000 packets/s to each host, 500 times the limit.
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    let attacks = service.data(r#"{"ask":"attacks"}"#);
+    let mut targets: Vec<_> =
+        attacks.as_array().unwrap().iter().map(|a| a["target"].as_str().unwrap()).collect();
+    targets.sort_unstable();
+    assert_eq!(targets, ["192.0.2.7", "2001:db8:2::7"]);
+    let mut lines = BufReader::new(events).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), r#"{"ok":true,"data":null}"#);
+    let event: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(event["event"], "started");
+    service.wait_for("the log", |service| service.log().contains("192.0.2.7 is under attack"));
+    let exporters = service.data(r#"{"ask":"exporters"}"#);
+    assert_eq!(exporters[0]["protocol"], "sflow", "{exporters}");
+    let status = service.data(r#"{"ask":"status"}"#);
+    assert_eq!(status["drops"], serde_json::json!({}), "{status}");
+    assert_eq!(service.data(r#"{"ask":"hosts","top":1}"#).as_array().unwrap().len(), 1);
+    let (code, took) = service.end("-TERM");
+    assert_eq!(code, Some(0), "{}", service.log());
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(!service.path("control.sock").exists());
+}
+
+#[test]
+fn netflow_v9_and_ipfix_are_heard_on_one_port() {
+    for protocol in [FlowProtocol::V9, FlowProtocol::Ipfix] {
+        let service = Service::start(LIMITS);
+        let mut renderer = FlowCacheRenderer::new(protocol, &FlowCachePlan::default());
+        flood(&mut renderer, service.netflow, 1000, || {
+            service.data(r#"{"ask":"attacks"}"#).as_array().unwrap().len() < 2
+        });
+    }
+}
+
+#[test]
+fn a_reload_keeps_attacks_and_a_bad_file_changes_nothing() {
+    let mut service = Service::start(LIMITS);
+    let mut renderer = SflowRenderer::new(&SflowPlan::default());
+    flood(&mut renderer, service.sflow, 1000, || {
+        service.data(r#"{"ask":"attacks"}"#).as_array().unwrap().len() < 2
+    });
+    let ids = |service: &Service| -> Vec<u64> {
+        let attacks = service.data(r#"{"ask":"attacks"}"#);
+        let mut ids: Vec<_> =
+            attacks.as_array().unwrap().iter().map(|a| a["id"].as_u64().unwrap()).collect();
+        ids.sort_unstable();
+        ids
+    };
+    let before = ids(&service);
+    let received = service.data(r#"{"ask":"status"}"#)["records"]["received"].as_u64().unwrap();
+    service.configure("[thresholds.incoming]\npackets = \"many\"\n");
+    let answer = service.ask(r#"{"ask":"reload"}"#).unwrap();
+    assert_eq!(answer["ok"], false);
+    assert!(answer["error"].as_str().unwrap().contains("thresholds.incoming"), "{answer}");
+    service.configure("[thresholds.incoming]\npackets = 20_000\n");
+    kill(&service.child, "-HUP");
+    service.wait_for("the reload", |service| service.log().contains("reloaded"));
+    let mut rounds = 0;
+    flood(&mut renderer, service.sflow, 1000, || {
+        rounds += 1;
+        rounds < 200
+    });
+    assert_eq!(ids(&service), before, "{}", service.log());
+    let status = service.data(r#"{"ask":"status"}"#);
+    assert!(status["records"]["received"].as_u64().unwrap() > received, "{status}");
+}
+
+#[test]
+fn commands_ask_a_running_service() {
+    let mut service = Service::start(LIMITS);
+    let socket = service.path("control.sock");
+    for command in ["status", "exporters", "hosts", "networks", "attacks"] {
+        let ask = |more: &[&str]| {
+            let output = Command::new(env!("CARGO_BIN_EXE_tidewall"))
+                .arg(command)
+                .arg("--control")
+                .arg(&socket)
+                .args(more)
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{command}: {output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert!(!ask(&[]).is_empty(), "{command}");
+        serde_json::from_str::<Value>(&ask(&["--json"])).unwrap();
+    }
+    let (code, _) = service.end("-INT");
+    assert_eq!(code, Some(0));
+    let output = Command::new(env!("CARGO_BIN_EXE_tidewall"))
+        .args(["status", "--control"])
+        .arg(&socket)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("is `tidewall run` running"), "{said}");
+}
+
+#[test]
+fn a_second_service_does_not_take_the_socket_of_the_first() {
+    let service = Service::start(LIMITS);
+    let folder = tempfile::tempdir().unwrap();
+    let (sflow, netflow) = free_ports();
+    let second = Service::prepared(folder, sflow, netflow);
+    second.configure(LIMITS);
+    let text = fs::read_to_string(second.path("tidewall.toml")).unwrap();
+    let ours = |s: &Service| format!("{:?}", s.path("control.sock"));
+    fs::write(second.path("tidewall.toml"), text.replace(&ours(&second), &ours(&service))).unwrap();
+    let mut second = Service { child: second.spawn(), ..second_parts(second) };
+    second.wait_for("the complaint", |second| second.log().contains("another tidewall serves"));
+    assert!(service.ask(r#"{"ask":"status"}"#).is_ok(), "the first still answers");
+}
+
+/// The parts of a prepared service, to be started by hand.
+fn second_parts(service: Service) -> Service {
+    let folder = tempfile::tempdir().unwrap();
+    let mut parts = Service::prepared(folder, service.sflow, service.netflow);
+    let mut service = service;
+    std::mem::swap(&mut parts.folder, &mut service.folder);
+    parts
+}
+
+#[test]
+fn hostile_clients_are_told_off() {
+    let service = Service::start(LIMITS);
+    let mut stream = UnixStream::connect(service.path("control.sock")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"{\"ask\":\"everything\"}\n").unwrap();
+    let mut lines = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    assert!(line.contains("\"ok\":false"), "{line}");
+    _ = stream.write_all(&vec![b'x'; 100_000]);
+    let mut rest = Vec::new();
+    _ = lines.read_to_end(&mut rest);
+    assert!(rest.len() < 1000, "a question without end is not kept");
+    assert!(Path::new(&service.path("control.sock")).exists());
+    assert!(service.ask(r#"{"ask":"status"}"#).is_ok());
+}
