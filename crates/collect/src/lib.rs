@@ -14,6 +14,7 @@ mod exporters;
 mod flow;
 mod frame;
 mod health;
+pub mod netflow;
 mod sampling;
 
 pub use exporters::{ExportProtocol, ExporterIndex, ExporterKey, ExporterLimits, Exporters};
