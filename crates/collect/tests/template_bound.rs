@@ -177,7 +177,7 @@ fn change_for_ever_takes_no_more_than_the_first_round() {
 fn data_that_waits_stays_in_its_room() {
     let exporters = exporters();
     let limits = TemplateLimits::default();
-    let sets = [[7_u8; 1400].as_slice(), &[8; 60_000], &[9; 3]];
+    let sets = [vec![7_u8; 1400], vec![8; 60_000], vec![9; 3]];
     // Places of exporters and sets, the chains of blocks, and one set put together.
     let rest = limits.held_sets * (2 * 16 + 64 + 4) + 16_384 * 24 + (64 << 10) + (128 << 10);
     let bound = limits.held_bytes + rest;
@@ -186,7 +186,7 @@ fn data_that_waits_stays_in_its_room() {
         let mut held = Held::<[u64; 4]>::new(&limits);
         for n in 0..1_000_000_u64 {
             let exporter = exporters[n as usize % exporters.len()];
-            let set = sets[n as usize % sets.len()];
+            let set = &sets[n as usize % sets.len()];
             kept += u64::from(held.hold(exporter, 256, [n; 4], set, at(n / 10_000)));
             if n % 10_000 == 0 {
                 held.expire(at(n / 10_000), |_, _, _| {});

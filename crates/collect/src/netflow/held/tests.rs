@@ -80,7 +80,7 @@ fn what_waited_too_long_is_given_up_once() {
     assert_eq!(held.len(), 1);
     assert_eq!(expired(&mut held, at(14)), []);
     assert_eq!(expired(&mut held, at(15)), [(0, 302, 3)]);
-    assert_eq!(held.hold(A, 302, 5, b"5", at(20)), true);
+    assert!(held.hold(A, 302, 5, b"5", at(20)));
     assert_eq!(expired(&mut held, at(29)), []);
     assert_eq!(expired(&mut held, at(30)), [(0, 302, 5)]);
 }

@@ -188,7 +188,9 @@ fn lifetimes_end_without_announcement_and_use() {
     assert_eq!(ids(&store, A), [258]);
     // An earlier time, as packets out of order bring it, shortens nothing.
     store.get(A, 258, at(10));
-    assert_eq!(store.expire(at(159)), 0);
+    store.define(A, data(259, 2), at(40));
+    assert_eq!(store.expire(at(159)), 1);
+    assert_eq!(ids(&store, A), [258]);
     assert_eq!(store.expire(at(1000)), 1);
     assert_eq!((store.len(), store.fields()), (0, 0));
     // One from a saved image, heard long ago, has no time left.
@@ -242,7 +244,7 @@ const SMALL: TemplateLimits = TemplateLimits {
     per_exporter: 5,
     total_templates: 12,
     total_fields: 30,
-    lifetime: Duration::from_secs(60),
+    lifetime: Duration::from_mins(1),
     held_sets: 0,
     held_bytes: 0,
     held_per_exporter: 0,
