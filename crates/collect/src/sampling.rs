@@ -38,6 +38,15 @@ impl SamplingRules {
         Self(rules)
     }
 
+    /// The rate of exporters that announce nothing and that no other fallback is for.
+    pub fn set_fallback(&mut self, rate: SamplingRate) {
+        let when = SamplingUse::Fallback;
+        for everyone in [Address::v4(0), Address::v6(0)] {
+            let exporters = Prefix::containing(everyone, 0);
+            self.0.push(SamplingRule { exporters, rate, when });
+        }
+    }
+
     /// What overrides, and what stands in, for an exporter. Looked up once an exporter, not once a
     /// record.
     pub fn of(&self, exporter: IpAddr) -> ConfiguredSampling {
@@ -87,5 +96,10 @@ mod tests {
         assert_eq!(of("192.0.2.8"), (Some(1000), Some(100)));
         assert_eq!(of("198.51.100.1"), (None, Some(100)));
         assert_eq!(of("2001:db8::1"), (None, None));
+        let mut rules = rules;
+        rules.set_fallback(SamplingRate::new(9));
+        let fallback = |address: &str| rules.of(address.parse().unwrap()).fallback;
+        assert_eq!(fallback("2001:db8::1").map(SamplingRate::get), Some(9));
+        assert_eq!(fallback("192.0.2.7").map(SamplingRate::get), Some(100), "said before");
     }
 }

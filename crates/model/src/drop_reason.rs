@@ -36,6 +36,7 @@ drop_reasons! {
     IpHeaderCut "ip_header_cut" "The frame ends inside the addresses of its IP header.";
     IpVersion "ip_version" "The IP header's version is neither 4 nor 6.";
     IpHeaderLength "ip_header_length" "The IPv4 header length is below 20 bytes.";
+    NotAnExport "not_an_export" "A packet of a capture of export datagrams is none: another protocol, or a piece of a datagram.";
     DatagramCut "datagram_cut" "An export datagram ends inside its header.";
     DatagramVersion "datagram_version" "An export datagram is of a version that is not decoded on this port.";
     DatagramMalformed "datagram_malformed" "The header of an export datagram contradicts itself: a count or a length that cannot be.";

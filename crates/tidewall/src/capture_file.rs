@@ -2,6 +2,7 @@
 //! standard input (`-`). What a file is, is told by its first bytes and never by its name. Memory
 //! is one buffer of fixed size, whatever the file says and however long it is.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufReader, Chain, Cursor, IsTerminal, Read};
 use std::path::Path;
@@ -92,6 +93,32 @@ pub(crate) struct CaptureFile {
     end_of_input: bool,
     packets: u64,
     warning: Option<String>,
+    /// Packets that were looked at before they are delivered, and what ended the looking.
+    ahead: VecDeque<OwnedPacket>,
+    ahead_error: Option<CaptureFileError>,
+    current: OwnedPacket,
+}
+
+/// A packet that was read ahead.
+#[derive(Clone, Debug, Default)]
+struct OwnedPacket {
+    time: u64,
+    link_type: u32,
+    wire_len: u32,
+    interface: u32,
+    data: Vec<u8>,
+}
+
+impl OwnedPacket {
+    fn lend(&self) -> Packet<'_> {
+        Packet {
+            time: self.time,
+            link_type: self.link_type,
+            wire_len: self.wire_len,
+            data: &self.data,
+            interface: self.interface,
+        }
+    }
 }
 
 enum Source {
@@ -165,11 +192,46 @@ impl CaptureFile {
             end_of_input: false,
             packets: 0,
             warning: None,
+            ahead: VecDeque::new(),
+            ahead_error: None,
+            current: OwnedPacket::default(),
         })
+    }
+
+    /// The first packets, at most so many, without taking them. To be asked before any is taken.
+    pub(crate) fn look_ahead(&mut self, most: usize) -> impl Iterator<Item = Packet<'_>> {
+        while self.ahead.len() < most && self.ahead_error.is_none() {
+            match self.read_packet() {
+                Ok(Some(packet)) => {
+                    let owned = OwnedPacket {
+                        time: packet.time,
+                        link_type: packet.link_type,
+                        wire_len: packet.wire_len,
+                        interface: packet.interface,
+                        data: packet.data.to_vec(),
+                    };
+                    self.ahead.push_back(owned);
+                }
+                Ok(None) => break,
+                Err(error) => self.ahead_error = Some(error),
+            }
+        }
+        self.ahead.iter().map(OwnedPacket::lend)
     }
 
     /// The next packet, or `None` at the end; [`Self::warning`] then says whether it came early.
     pub(crate) fn next_packet(&mut self) -> Result<Option<Packet<'_>>, CaptureFileError> {
+        if let Some(packet) = self.ahead.pop_front() {
+            self.current = packet;
+            return Ok(Some(self.current.lend()));
+        }
+        if let Some(error) = self.ahead_error.take() {
+            return Err(error);
+        }
+        self.read_packet()
+    }
+
+    fn read_packet(&mut self) -> Result<Option<Packet<'_>>, CaptureFileError> {
         loop {
             let window = self.buffer.get(self.start..self.end).unwrap_or_default();
             match self.parser.parse(window, self.end_of_input) {
@@ -206,7 +268,7 @@ impl CaptureFile {
 
     /// Packets delivered so far.
     pub(crate) fn packets(&self) -> u64 {
-        self.packets
+        self.packets - self.ahead.len() as u64
     }
 
     /// Length of the file (compressed, if it is), when it is an ordinary one.

@@ -9,6 +9,7 @@ mod counting;
 mod detection;
 mod diagnostic;
 mod document;
+mod flows;
 mod frames;
 mod groups;
 mod nearest;
@@ -32,6 +33,7 @@ use toml::de::{DeTable, DeValue};
 use capacity::CapacityTable;
 use counting::CountingTable;
 use detection::DetectionTable;
+use flows::FlowsTable;
 use frames::FramesTable;
 use groups::GroupTable;
 use networks::NetworkSet;
@@ -41,6 +43,7 @@ use whitelist::WhitelistTable;
 
 pub use diagnostic::{ConfigErrors, Diagnostic, Severity, Style, render};
 pub use document::default_file;
+pub use flows::Flows;
 pub use frames::Frames;
 pub use plan::describe;
 pub use table::{Key, Shape, Table};
@@ -74,6 +77,9 @@ table! {
         frames: FramesTable,
 
         #[default = "{}"]
+        flows: FlowsTable,
+
+        #[default = "{}"]
         capacity: CapacityTable,
     }
 }
@@ -91,6 +97,8 @@ pub struct Loaded {
     pub policy: Policy,
     /// How frames are counted.
     pub frames: Frames,
+    /// How export datagrams are read.
+    pub flows: Flows,
     /// What is probably not what was meant, in order of position.
     pub warnings: Vec<Diagnostic>,
 }
@@ -135,17 +143,17 @@ pub fn parse(name: &str, text: &str) -> Result<Loaded, ConfigErrors> {
         sink.retain_since(before, |d| !broken_lines.contains(&d.line));
         return Err(ConfigErrors::Invalid(sink.finish()));
     }
-    let (policy, frames) = root.resolve(&mut sink);
+    let (policy, frames, flows) = root.resolve(&mut sink);
     if sink.has_errors() {
         return Err(ConfigErrors::Invalid(sink.finish()));
     }
-    Ok(Loaded { policy, frames, warnings: sink.finish() })
+    Ok(Loaded { policy, frames, flows, warnings: sink.finish() })
 }
 
 impl Root {
     /// What it means. Where something is wrong the default takes its place, so that the rest is
     /// checked as well.
-    fn resolve(self, sink: &mut Sink) -> (Policy, Frames) {
+    fn resolve(self, sink: &mut Sink) -> (Policy, Frames, Flows) {
         let networks = NetworkSet::resolve(self.networks.as_ref(), sink);
         let counting = value_or_default(self.counting).resolve(sink);
         for table in self.thresholds.iter().chain(self.group.iter().flat_map(group_thresholds)) {
@@ -161,7 +169,8 @@ impl Root {
             capacity: value_or_default(self.capacity).resolve(sink),
             networks: networks.to_vec(),
         };
-        (policy, value_or_default(self.frames).resolve(sink))
+        let frames = value_or_default(self.frames).resolve(sink);
+        (policy, frames, value_or_default(self.flows).resolve(sink))
     }
 }
 

@@ -2,7 +2,7 @@
 //! same input gives the same [`Outcome`], whatever the number of shards and the size of batches.
 
 use thiserror::Error;
-use tidewall_collect::FrameCollector;
+use tidewall_collect::{Crediting, FrameCollector, Spreader};
 use tidewall_engine::{Dealing, Engine, EngineStats, Policy};
 use tidewall_model::{
     Attack, Count, DropCounters, FlowRecord, Prefix, SamplingRate, Timestamp, TrafficCounters,
@@ -19,9 +19,10 @@ pub use source::{FileSummary, Input};
 pub use tally::HostTotal;
 
 use crate::capture_file::CaptureFileError;
-use crate::config::Frames;
+use crate::config::{Flows, Frames};
+use crate::exports::{ExporterReport, Exports, Medium};
 use pacing::Pacer;
-use source::{Arrival, Merged};
+use source::{Arrival, Collectors, Merged};
 use tally::Tally;
 
 /// Packets that are looked at to guess the network. They are kept until it is known: 25 MB.
@@ -38,7 +39,11 @@ pub struct Settings {
     pub policy: Policy,
     /// Which header and which length of a frame counts.
     pub frames: Frames,
-    /// Each packet stands for so many.
+    /// How export datagrams are read.
+    pub flows: Flows,
+    /// What the captures hold; told by their first packets when it is not given.
+    pub medium: Option<Medium>,
+    /// Each packet stands for so many. Of export datagrams: where the exporter says nothing.
     pub sampling: SamplingRate,
     /// Packets come so many times faster than they were captured.
     pub speed: f64,
@@ -60,6 +65,8 @@ impl Settings {
         Self {
             policy,
             frames: Frames::default(),
+            flows: Flows::default(),
+            medium: None,
             sampling: SamplingRate::ONE,
             speed: 1.0,
             rounds: 1,
@@ -76,6 +83,12 @@ impl Settings {
 pub struct Outcome {
     /// What was read, of one round.
     pub files: Vec<FileSummary>,
+    /// Exporters of flow protocols, as they were at the end of the last round.
+    pub exporters: Vec<ExporterReport>,
+    /// Records that the packets gave: a frame gives one, or none; a datagram of flows gives many.
+    pub records: u64,
+    /// Records that were counted when they came because too many were being spread.
+    pub not_spread: u64,
     /// Our networks.
     pub networks: Vec<Prefix>,
     /// They were guessed from the traffic.
@@ -153,12 +166,18 @@ impl Outcome {
             ),
             (stats.watch_refused, "hosts over a limit that could not be watched: too many were"),
             (self.hosts_beyond.packets, "packets of hosts that are missing in the list of hosts"),
+            (self.not_spread, "flow records counted when they came: too many were being spread"),
         ] {
             if count > 0 {
                 list.push(format!("{what}: {count}"));
             }
         }
         list
+    }
+
+    /// Is there a capture of export datagrams among the files?
+    pub fn has_exports(&self) -> bool {
+        self.files.iter().any(|file| file.medium != Medium::Frames)
     }
 
     /// Could a file not be read to its end?
@@ -211,9 +230,7 @@ pub fn run(
     if stdin > 0 && settings.rounds > 1 {
         return Err(ReplayError::Stdin("to repeat it, save it to a file first"));
     }
-    let collector =
-        FrameCollector::new(settings.frames.tunnels, settings.frames.length, settings.sampling);
-    let mut merged = Merged::open(inputs, collector.clone())?;
+    let mut merged = Merged::open(inputs, settings.medium, collectors(settings))?;
     let mut policy = settings.policy.clone();
     let guessed = policy.networks.is_empty();
     let mut first_part: Vec<Arrival> = Vec::new();
@@ -226,7 +243,7 @@ pub fn run(
     let rounds = u64::from(settings.rounds.max(1));
     for round in 0..rounds {
         if round > 0 {
-            merged = Merged::open(inputs, collector.clone())?;
+            merged = Merged::open(inputs, settings.medium, collectors(settings))?;
         }
         for arrival in std::mem::take(&mut first_part) {
             drive.take(&arrival);
@@ -242,13 +259,25 @@ pub fn run(
                 });
             }
         }
-        drive.end_round(&merged);
+        drive.end_round(&mut merged);
     }
     if drive.received == 0 {
         let names: Vec<_> = merged.summaries().into_iter().map(|file| file.name).collect();
         return Err(ReplayError::Empty(names.join(", ")));
     }
-    Ok(drive.finish(settings, guessed, merged.summaries()))
+    Ok(drive.finish(settings, guessed, &merged))
+}
+
+/// Collectors that have seen nothing. Each round has its own: it begins before the one before it
+/// ended, by the captures' time.
+fn collectors(settings: &Settings) -> Collectors {
+    let frames = settings.frames;
+    let collector = FrameCollector::new(frames.tunnels, frames.length, settings.sampling);
+    let mut flows = settings.flows.clone();
+    if settings.sampling != SamplingRate::ONE {
+        flows.sampling.set_fallback(settings.sampling);
+    }
+    Collectors::new(collector, Exports::new(&flows, frames))
 }
 
 /// The engine and what drives it.
@@ -256,9 +285,13 @@ struct Drive {
     engine: Engine,
     tally: Tally,
     pacer: Pacer,
+    spreader: Spreader,
+    /// Replay time of the packet whose records are being taken.
+    now: Timestamp,
     batch: Vec<FlowRecord>,
     batch_size: usize,
     received: u64,
+    seq: u64,
     bytes: u64,
     drops: DropCounters,
     span: Option<(Timestamp, Timestamp)>,
@@ -273,9 +306,12 @@ impl Drive {
             engine: Engine::new(policy, settings.shards, Dealing::ByHost, SEED),
             tally: Tally::default(),
             pacer: Pacer::new(settings.speed, settings.start_at),
+            spreader: Spreader::new(settings.flows.crediting),
             batch: Vec::with_capacity(batch_size),
             batch_size,
             received: 0,
+            seq: 0,
+            now: Timestamp::ZERO,
             bytes: 0,
             drops: DropCounters::default(),
             span: None,
@@ -284,20 +320,25 @@ impl Drive {
     }
 
     fn take(&mut self, arrival: &Arrival) {
-        let time = self.pacer.place(arrival.time);
-        if self.span.is_none() {
-            self.instant = Some(arrival.time);
-        }
-        let (first, last) = self.span.unwrap_or((time, time));
-        self.span = Some((first.min(time), last.max(time)));
-        self.instant = self.instant.filter(|instant| *instant == arrival.time);
-        if let Some(record) = arrival.record {
-            self.batch.push(FlowRecord { time, seq: self.received, ..record });
-            if self.batch.len() >= self.batch_size {
-                self.flush();
+        if arrival.first {
+            self.now = self.pacer.place(arrival.time);
+            if self.span.is_none() {
+                self.instant = Some(arrival.time);
             }
+            let (first, last) = self.span.unwrap_or((self.now, self.now));
+            self.span = Some((first.min(self.now), last.max(self.now)));
+            self.instant = self.instant.filter(|instant| *instant == arrival.time);
+            self.received += 1;
+            self.spreader.advance(self.now, &mut self.batch);
         }
-        self.received += 1;
+        if let Some(record) = arrival.record {
+            let record = FlowRecord { time: self.now, seq: self.seq, ..record };
+            self.seq += 1;
+            self.spreader.take(&record, self.pacer.scale(arrival.lasted), &mut self.batch);
+        }
+        if self.batch.len() >= self.batch_size {
+            self.flush();
+        }
     }
 
     fn flush(&mut self) {
@@ -305,14 +346,16 @@ impl Drive {
         self.batch.clear();
     }
 
-    fn end_round(&mut self, merged: &Merged) {
+    fn end_round(&mut self, merged: &mut Merged) {
         let bytes: u64 = merged.summaries().iter().map(|file| file.bytes).sum();
         self.bytes = self.bytes.saturating_add(bytes);
-        self.drops.merge(merged.drops());
+        self.drops.merge(&merged.drops());
         self.pacer.next_round();
     }
 
-    fn finish(mut self, settings: &Settings, guessed: bool, files: Vec<FileSummary>) -> Outcome {
+    fn finish(mut self, settings: &Settings, guessed: bool, merged: &Merged) -> Outcome {
+        // What is still to be spread lies behind the end of the captures.
+        self.spreader.drain(&mut self.batch);
         self.flush();
         self.engine.finish(&mut self.tally);
         for attack in self.engine.attacks() {
@@ -322,7 +365,10 @@ impl Drive {
         self.drops.merge(&stats.drops);
         let (hosts, top_hosts) = self.tally.top_hosts(settings.top);
         Outcome {
-            files,
+            files: merged.summaries(),
+            exporters: merged.exporters(),
+            records: self.seq,
+            not_spread: self.spreader.not_spread(),
             networks: self.engine.policy().networks.clone(),
             guessed,
             pace: (settings.speed, settings.rounds.max(1)),

@@ -11,7 +11,8 @@ use tidewall_engine::Policy;
 use tidewall_model::{Prefix, SamplingRate, Timestamp};
 
 use super::frame_args::FrameArgs;
-use crate::config::{self, Frames, Style};
+use crate::config::{self, Flows, Frames, Style};
+use crate::exports::Medium;
 use crate::replay::{self, Input, Progress, Settings};
 use crate::report;
 
@@ -54,10 +55,14 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "N", default_value_t = 1024,
           value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     pub batch: u32,
-    /// The captures hold one packet in N: each stands for N.
+    /// The captures hold one packet in N: each stands for N. Of flows: where the exporter says
+    /// nothing.
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub sampling: u32,
+    /// What the captures hold, where their first packets do not tell.
+    #[arg(long = "as", value_name = "MEDIUM", value_enum)]
+    pub medium: Option<Medium>,
     /// What is counted of a frame.
     #[command(flatten)]
     pub frames: FrameArgs,
@@ -123,13 +128,13 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
 /// have been told.
 fn settings(args: &ReplayArgs) -> anyhow::Result<Option<Settings>> {
     let mut policy = Policy::for_networks(Vec::new());
-    let mut frames = Frames::default();
+    let (mut frames, mut flows) = (Frames::default(), Flows::default());
     if let Some(file) = &args.config {
         match config::load(file) {
             Ok(loaded) => {
                 let warnings = config::render(&loaded.warnings, Style::for_stderr());
                 write!(io::stderr(), "{warnings}")?;
-                (policy, frames) = (loaded.policy, loaded.frames);
+                (policy, frames, flows) = (loaded.policy, loaded.frames, loaded.flows);
             }
             Err(errors) => {
                 write!(io::stderr(), "{}", errors.render(Style::for_stderr()))?;
@@ -142,6 +147,8 @@ fn settings(args: &ReplayArgs) -> anyhow::Result<Option<Settings>> {
     }
     Ok(Some(Settings {
         frames: args.frames.over(frames),
+        flows,
+        medium: args.medium,
         sampling: SamplingRate::new(args.sampling),
         speed: args.speed,
         rounds: args.rounds,

@@ -1,6 +1,8 @@
 //! When a packet of the capture happens in the replay: `--speed`, `--start-at` and the rounds of
 //! `--loop`, each round right behind the one before.
 
+use std::time::Duration;
+
 use tidewall_model::Timestamp;
 
 /// How long a capture without a duration is taken to be when it is repeated, in nanoseconds.
@@ -47,6 +49,12 @@ impl Pacer {
         round.latest = round.latest.max(placed);
         round.packets += 1;
         Timestamp(placed)
+    }
+
+    /// How long something takes in the replay that took `duration` in the capture.
+    pub(super) fn scale(&self, duration: Duration) -> Duration {
+        #[expect(clippy::float_cmp, reason = "exactly one means untouched")]
+        if self.speed == 1.0 { duration } else { duration.div_f64(self.speed) }
     }
 
     /// The capture ended and begins again, after the mean time between two of its packets.

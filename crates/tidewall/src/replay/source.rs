@@ -1,18 +1,20 @@
-//! Captures as packets in the order of time: each file decoded as it is read, and all of them
-//! merged. Memory is one buffer and two packets a file.
+//! Captures as records in the order of time: each file decoded as it is read, and all of them
+//! merged. Memory is one buffer and the records of two packets a file.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use tidewall_collect::FrameCollector;
+use tidewall_collect::{FlowDetail, FlowSink, FrameCollector};
 use tidewall_model::{DropCounters, FlowRecord, Timestamp};
 use tidewall_wire::frame::LinkType;
 
 use super::clock::CaptureClock;
 use crate::capture_file::{CaptureFile, CaptureFileError};
+use crate::exports::{ExporterReport, Exports, Medium, look};
 
 /// A capture to be read.
 #[derive(Clone, Debug)]
@@ -53,6 +55,8 @@ pub struct FileSummary {
     pub packets: u64,
     /// Their lengths on the wire, added up.
     pub bytes: u64,
+    /// What is in it.
+    pub medium: Medium,
     /// Packets with a time far from their neighbours' that were given another.
     pub outliers: u64,
     /// Times its clock was set back.
@@ -63,58 +67,121 @@ pub struct FileSummary {
     pub damaged: Option<String>,
 }
 
-/// One packet: its record, unless it is not counted.
+/// One record, or a packet that gave none.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival {
-    /// When it was captured.
+    /// When its packet was captured.
     pub(super) time: Timestamp,
     /// What it is; without sequence number.
     pub(super) record: Option<FlowRecord>,
+    /// How long the flow lasted.
+    pub(super) lasted: Duration,
+    /// Is it the first of its packet? An export datagram gives many records.
+    pub(super) first: bool,
+}
+
+/// What turns packets into records, for all captures.
+pub(super) struct Collectors {
+    frames: FrameCollector,
+    exports: Exports,
+}
+
+impl Collectors {
+    pub(super) fn new(frames: FrameCollector, exports: Exports) -> Self {
+        Self { frames, exports }
+    }
+}
+
+/// Takes the records of one export datagram.
+struct Records<'a> {
+    time: Timestamp,
+    into: &'a mut VecDeque<Arrival>,
+}
+
+impl FlowSink for Records<'_> {
+    const DETAIL: bool = false;
+
+    fn flow(&mut self, record: &FlowRecord, detail: &FlowDetail) {
+        let lasted = match (detail.start, detail.end) {
+            (Some(start), Some(end)) => end.since(start),
+            _ => Duration::ZERO,
+        };
+        let first = self.into.is_empty();
+        self.into.push_back(Arrival { time: self.time, record: Some(*record), lasted, first });
+    }
 }
 
 /// One capture, decoded while it is read, one packet ahead.
 struct Source {
     file: CaptureFile,
+    medium: Medium,
     clock: CaptureClock,
-    ahead: Option<Arrival>,
+    /// Time of the packet whose records are being given, and the records of the one ahead.
+    now: Timestamp,
+    records: VecDeque<Arrival>,
+    ahead: Option<(Timestamp, VecDeque<Arrival>)>,
     bytes: u64,
     damaged: Option<String>,
 }
 
 impl Source {
-    fn open(input: &Input, collector: &mut FrameCollector) -> Result<Self, CaptureFileError> {
+    fn open(
+        input: &Input,
+        medium: Option<Medium>,
+        collectors: &mut Collectors,
+    ) -> Result<Self, CaptureFileError> {
+        let mut file = input.open()?;
+        let medium = medium.unwrap_or_else(|| look(&mut file));
         let mut source = Self {
-            file: input.open()?,
+            file,
+            medium,
             clock: CaptureClock::default(),
+            now: Timestamp::ZERO,
+            records: VecDeque::new(),
             ahead: None,
             bytes: 0,
             damaged: None,
         };
-        source.ahead = source.read(collector)?;
+        source.ahead = source.read(VecDeque::new(), collectors)?;
         Ok(source)
     }
 
-    fn next(&mut self, collector: &mut FrameCollector) -> Option<Arrival> {
-        let arrival = self.ahead.take()?;
-        // What was read of a damaged file is still worth a report.
-        match self.read(collector) {
-            Ok(ahead) => self.ahead = ahead,
-            Err(error) => self.damaged = Some(error.to_string()),
+    fn next(&mut self, collectors: &mut Collectors) -> Option<Arrival> {
+        if self.records.is_empty() {
+            let (written, records) = self.ahead.take()?;
+            let spent = std::mem::replace(&mut self.records, records);
+            // What was read of a damaged file is still worth a report.
+            match self.read(spent, collectors) {
+                Ok(ahead) => self.ahead = ahead,
+                Err(error) => self.damaged = Some(error.to_string()),
+            }
+            let next = self.ahead.as_ref().map(|(time, _)| time.0);
+            self.now = self.clock.tell(written.0, next);
         }
-        let next = self.ahead.as_ref().map(|ahead| ahead.time.0);
-        let time = self.clock.tell(arrival.time.0, next);
-        Some(Arrival { time, ..arrival })
+        self.records.pop_front().map(|arrival| Arrival { time: self.now, ..arrival })
     }
-
+    /// Reads one packet; its records go to `records`, which is empty.
     fn read(
         &mut self,
-        collector: &mut FrameCollector,
-    ) -> Result<Option<Arrival>, CaptureFileError> {
+        mut records: VecDeque<Arrival>,
+        collectors: &mut Collectors,
+    ) -> Result<Option<(Timestamp, VecDeque<Arrival>)>, CaptureFileError> {
         let Some(packet) = self.file.next_packet()? else { return Ok(None) };
         let (time, link) = (Timestamp(packet.time), LinkType(packet.link_type));
         self.bytes = self.bytes.saturating_add(packet.wire_len.into());
-        let record = collector.decode(link, time, packet.data, packet.wire_len).ok();
-        Ok(Some(Arrival { time, record }))
+        if self.medium == Medium::Frames {
+            let record = collectors.frames.decode(link, time, packet.data, packet.wire_len).ok();
+            records.push_back(Arrival { time, record, lasted: Duration::ZERO, first: true });
+            return Ok(Some((time, records)));
+        }
+        let mut sink = Records { time, into: &mut records };
+        let protocol = self.medium.protocol();
+        // The reason is counted by the collector.
+        _ = collectors.exports.decode(link, time, packet.data, protocol, &mut sink);
+        if records.is_empty() {
+            records.push_back(Arrival { time, record: None, lasted: Duration::ZERO, first: true });
+        }
+        Ok(Some((time, records)))
     }
 
     fn summary(&self) -> FileSummary {
@@ -122,6 +189,7 @@ impl Source {
             name: self.file.name().to_owned(),
             packets: self.file.packets(),
             bytes: self.bytes,
+            medium: self.medium,
             outliers: self.clock.outliers(),
             set_back: self.clock.set_back(),
             truncated: self.file.warning().map(str::to_owned),
@@ -132,7 +200,7 @@ impl Source {
 
 /// All captures as one, by time; packets of the same time in the order of the files.
 pub(super) struct Merged {
-    collector: FrameCollector,
+    collectors: Collectors,
     sources: Vec<Source>,
     heads: Vec<Option<Arrival>>,
     order: BinaryHeap<Reverse<(Timestamp, usize)>>,
@@ -142,14 +210,15 @@ impl Merged {
     /// Opens all of them and reads each first packet.
     pub(super) fn open(
         inputs: &[Input],
-        mut collector: FrameCollector,
+        medium: Option<Medium>,
+        mut collectors: Collectors,
     ) -> Result<Self, CaptureFileError> {
         let mut sources = Vec::with_capacity(inputs.len());
         for input in inputs {
-            sources.push(Source::open(input, &mut collector)?);
+            sources.push(Source::open(input, medium, &mut collectors)?);
         }
         let heads = sources.iter().map(|_| None).collect();
-        let mut merged = Self { collector, sources, heads, order: BinaryHeap::new() };
+        let mut merged = Self { collectors, sources, heads, order: BinaryHeap::new() };
         for at in 0..merged.sources.len() {
             merged.refill(at);
         }
@@ -161,9 +230,16 @@ impl Merged {
         self.sources.iter().map(Source::summary).collect()
     }
 
-    /// Packets that gave no record.
-    pub(super) fn drops(&self) -> &DropCounters {
-        self.collector.drops()
+    /// What gave no record, once all is read.
+    pub(super) fn drops(&mut self) -> DropCounters {
+        let mut drops = self.collectors.exports.finish();
+        drops.merge(self.collectors.frames.drops());
+        drops
+    }
+
+    /// Exporters of flow protocols.
+    pub(super) fn exporters(&self) -> Vec<ExporterReport> {
+        self.collectors.exports.exporters()
     }
 
     /// Bytes read of all files, and their size if that is known of all.
@@ -173,7 +249,7 @@ impl Merged {
     }
 
     fn refill(&mut self, at: usize) {
-        let head = self.sources[at].next(&mut self.collector);
+        let head = self.sources[at].next(&mut self.collectors);
         if let Some(arrival) = &head {
             self.order.push(Reverse((arrival.time, at)));
         }

@@ -8,6 +8,7 @@ use tidewall_model::{
 };
 
 use super::number::{bits_per_second, bytes, counted, grouped, percent, seconds};
+use crate::exports::ExporterReport;
 use crate::replay::Outcome;
 
 /// Sample records shown of each attack.
@@ -27,6 +28,7 @@ pub fn to_text(outcome: &Outcome) -> String {
 
 fn write_report(out: &mut String, outcome: &Outcome) -> fmt::Result {
     write_input(out, outcome)?;
+    write_exporters(out, outcome)?;
     write_traffic(out, outcome)?;
     write_hosts(out, outcome)?;
     let (attacks, going_on) = (
@@ -80,18 +82,52 @@ fn write_input(out: &mut String, outcome: &Outcome) -> fmt::Result {
         rate => format!("; each stands for {} in the numbers below", grouped(rate.into())),
     };
     let (received, dropped) = (outcome.received, outcome.drops.total());
-    writeln!(
-        out,
-        "Packets    {} received ({}): {} counted, {} dropped{sampling}",
-        grouped(received.packets),
-        bytes(received.bytes),
-        grouped(outcome.stats.ingested),
-        grouped(dropped),
-    )?;
+    let (counted_, size) = (grouped(outcome.stats.ingested), bytes(received.bytes));
+    if outcome.has_exports() {
+        writeln!(
+            out,
+            "Flows      {} records in {} ({size}): {counted_} counted, {} dropped{sampling}",
+            grouped(outcome.records),
+            counted(received.packets, "packet"),
+            grouped(dropped),
+        )?;
+    } else {
+        writeln!(
+            out,
+            "Packets    {} received ({size}): {counted_} counted, {} dropped{sampling}",
+            grouped(received.packets),
+            grouped(dropped),
+        )?;
+    }
     for (reason, packets) in outcome.drops.nonzero() {
         writeln!(out, "           {} dropped: {}", grouped(packets), reason.sentence())?;
     }
     Ok(())
+}
+
+/// A line for each exporter, and what is to be said of it.
+fn write_exporters(out: &mut String, outcome: &Outcome) -> fmt::Result {
+    for exporter in outcome.exporters.iter().take(LIST_LINES) {
+        let ExporterReport { key, health, verdicts } = exporter;
+        let lost = match health.estimated_loss_share() {
+            share if share > 0.0 => format!(", {} lost on the way", percent(share)),
+            _ => String::new(),
+        };
+        writeln!(
+            out,
+            "Exporter   {} ({}, domain {}): {}, {}, {}{lost}",
+            key.agent,
+            key.protocol.name(),
+            key.domain,
+            counted(health.datagrams, "datagram"),
+            counted(health.flows, "record"),
+            sampling_words(&health.sampling),
+        )?;
+        for verdict in verdicts {
+            writeln!(out, "           {verdict}")?;
+        }
+    }
+    write_more(out, outcome.exporters.len())
 }
 
 fn write_more(out: &mut String, all: usize) -> fmt::Result {

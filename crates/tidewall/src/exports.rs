@@ -1,0 +1,137 @@
+//! Export datagrams in captures: which captures hold them, and what they say. A capture of sFlow,
+//! NetFlow or IPFIX is told from one of the traffic itself by its first packets, by port and by
+//! content, unless the user says what it is.
+
+mod medium;
+
+use std::net::SocketAddr;
+
+use tidewall_collect::{
+    ExportDatagram, ExporterKey, FlowSink, HealthReport, NetflowCollector, SflowCollector,
+};
+use tidewall_model::{Address, DropCounters, DropReason, Family, Fragment, Timestamp, protocol};
+use tidewall_wire::frame::{self, IpVersion, LinkType, TunnelPolicy};
+
+pub(crate) use medium::look;
+pub use medium::{FlowProtocol, Medium};
+
+use crate::config::{Flows, Frames};
+
+/// Bytes of a UDP header.
+const UDP_HEADER: usize = 8;
+
+/// A UDP datagram found in a captured frame.
+#[derive(Clone, Copy, Debug)]
+struct Datagram<'a> {
+    from: SocketAddr,
+    port: u16,
+    payload: &'a [u8],
+}
+
+impl<'a> Datagram<'a> {
+    /// The whole datagram of a frame; `None` when there is no UDP in it, or only a piece of it.
+    fn of(link: LinkType, data: &'a [u8]) -> Option<Self> {
+        let frame = frame::dissect(link, data, &TunnelPolicy::OUTER).ok()?;
+        if frame.protocol != protocol::UDP || frame.fragment != frame::FragmentKind::Whole {
+            return None;
+        }
+        let family = match frame.version {
+            IpVersion::V4 => Family::V4,
+            IpVersion::V6 => Family::V6,
+        };
+        let header = data.get(frame.transport_offset as usize..)?;
+        let length = header.get(4..6)?;
+        let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+        // Behind the datagram there may be a frame's padding; a length of zero is offloading's.
+        let end = if length < UDP_HEADER { header.len() } else { length.min(header.len()) };
+        let address = Address { family, bits: frame.src };
+        Some(Self {
+            from: SocketAddr::new(address.into(), frame.src_port),
+            port: frame.dst_port,
+            payload: header.get(UDP_HEADER..end)?,
+        })
+    }
+}
+
+/// What is known about an exporter at the end of a capture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExporterReport {
+    /// Which exporter.
+    pub key: ExporterKey,
+    /// What came from it, and what did not.
+    pub health: HealthReport,
+    /// What is to be said of it, the worst first; empty when all is well.
+    pub verdicts: Vec<String>,
+}
+
+/// The collectors of all flow protocols, for datagrams in captured frames.
+#[derive(Debug)]
+pub(crate) struct Exports {
+    sflow: SflowCollector,
+    netflow: NetflowCollector,
+    /// Packets that are no export datagrams.
+    drops: DropCounters,
+    latest: Timestamp,
+}
+
+impl Exports {
+    /// Collectors that know nothing yet.
+    pub(crate) fn new(flows: &Flows, frames: Frames) -> Self {
+        Self {
+            sflow: SflowCollector::new(flows.sflow(frames)),
+            netflow: NetflowCollector::new(flows.netflow(frames)),
+            drops: DropCounters::default(),
+            latest: Timestamp::ZERO,
+        }
+    }
+
+    /// Decodes the datagram of a frame, as `protocol` or as what it looks like.
+    pub(crate) fn decode(
+        &mut self,
+        link: LinkType,
+        time: Timestamp,
+        data: &[u8],
+        protocol: Option<FlowProtocol>,
+        sink: &mut impl FlowSink,
+    ) -> Result<(), DropReason> {
+        let datagram = Datagram::of(link, data);
+        let found = datagram.as_ref().and_then(|d| protocol.or_else(|| medium::protocol_of(d)));
+        let (Some(datagram), Some(protocol)) = (datagram, found) else {
+            self.drops.count(DropReason::NotAnExport);
+            return Err(DropReason::NotAnExport);
+        };
+        self.latest = self.latest.max(time);
+        let export = ExportDatagram::new(datagram.from, time, datagram.payload);
+        match protocol {
+            FlowProtocol::Sflow => self.sflow.decode(&export, sink),
+            FlowProtocol::Netflow => {
+                self.netflow.advance(time);
+                self.netflow.decode(&export, sink)
+            }
+        }
+    }
+
+    /// What was not counted, and why. Sets of data that still wait for a template are counted as
+    /// without one: nothing more will come.
+    pub(crate) fn finish(&mut self) -> DropCounters {
+        self.netflow.give_up_waiting();
+        let mut drops = self.drops;
+        drops.merge(self.sflow.drops());
+        drops.merge(self.netflow.drops());
+        drops
+    }
+
+    /// All exporters, in the order of their keys.
+    pub(crate) fn exporters(&self) -> Vec<ExporterReport> {
+        let all = self.sflow.exporters().into_iter().chain(self.netflow.exporters());
+        let mut reports: Vec<_> = all
+            .map(|(key, health)| ExporterReport {
+                key: *key,
+                health: health.report(),
+                verdicts: health.verdicts(self.latest).iter().map(ToString::to_string).collect(),
+            })
+            .collect();
+        reports.sort_by_key(|report| report.key);
+        reports
+    }
+}
