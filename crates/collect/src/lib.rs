@@ -15,6 +15,7 @@ mod flow;
 mod frame;
 mod health;
 mod sampling;
+mod sflow;
 
 pub use exporters::{ExportProtocol, ExporterIndex, ExporterKey, ExporterLimits, Exporters};
 pub use flow::{
@@ -23,3 +24,4 @@ pub use flow::{
 pub use frame::{FrameCollector, FrameNote, drop_reason};
 pub use health::ExporterHealth;
 pub use sampling::{ConfiguredSampling, SamplingRule, SamplingRules, SamplingUse};
+pub use sflow::{SflowCollector, SflowCounts, SflowSettings};
