@@ -241,6 +241,8 @@ pub enum RemarkKind {
     Options,
     /// Counters of an interface.
     Counters,
+    /// Why a packet was discarded.
+    Discard,
     /// Something that could not be read; the text says why.
     Error,
 }
@@ -254,6 +256,7 @@ impl RemarkKind {
             Self::Withdrawal => "withdrawal",
             Self::Options => "options",
             Self::Counters => "counters",
+            Self::Discard => "discard",
             Self::Error => "error",
         }
     }

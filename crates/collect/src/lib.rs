@@ -17,6 +17,7 @@ mod health;
 pub mod netflow;
 mod sampling;
 mod spread;
+mod sflow;
 
 pub use exporters::{ExportProtocol, ExporterIndex, ExporterKey, ExporterLimits, Exporters};
 pub use flow::{
@@ -29,3 +30,4 @@ pub use health::{
 };
 pub use sampling::{ConfiguredSampling, SamplingRule, SamplingRules, SamplingUse};
 pub use spread::{Crediting, Spreader};
+pub use sflow::{SflowCollector, SflowCounts, SflowSettings};
