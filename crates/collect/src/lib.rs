@@ -14,6 +14,7 @@ mod exporters;
 mod flow;
 mod frame;
 mod health;
+mod netflow;
 mod sampling;
 
 pub use exporters::{ExportProtocol, ExporterIndex, ExporterKey, ExporterLimits, Exporters};
@@ -22,4 +23,5 @@ pub use flow::{
 };
 pub use frame::{FrameCollector, FrameNote, drop_reason};
 pub use health::ExporterHealth;
+pub use netflow::{FirewallEvents, NetflowCollector, NetflowSettings, TemplateLimits};
 pub use sampling::{ConfiguredSampling, SamplingRule, SamplingRules, SamplingUse};
