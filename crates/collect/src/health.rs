@@ -296,38 +296,6 @@ impl ExporterHealth {
             }
         }
     }
-
-    /// Packets sampled by this source, scaled, and the interfaces that they passed.
-    pub fn sampled(
-        &mut self,
-        source_index: u32,
-        input_if: Option<u32>,
-        output_if: Option<u32>,
-        bytes_scaled: u64,
-        packets_scaled: u64,
-    ) {
-        let _ = (source_index, input_if, output_if, bytes_scaled, packets_scaled);
-    }
-
-    /// What an interface has counted since it was started.
-    #[expect(clippy::too_many_arguments, reason = "one for each counter")]
-    pub fn interface_counters(
-        &mut self,
-        index: u32,
-        in_octets: u64,
-        out_octets: u64,
-        in_packets: u64,
-        out_packets: u64,
-        speed_bps: u64,
-        now: Timestamp,
-    ) {
-        let _ = (index, in_octets, out_octets, in_packets, out_packets, speed_bps, now);
-    }
-
-    /// What a sampler has lost and seen since it was started, and the rate that it states.
-    pub fn agent_drops(&mut self, source_index: u32, drops: u32, sample_pool: u32, rate: u32) {
-        let _ = (source_index, drops, sample_pool, rate);
-    }
 }
 
 #[cfg(test)]

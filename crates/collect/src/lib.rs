@@ -28,6 +28,7 @@ pub use health::{
     Agreement, ExporterHealth, HealthReport, InterfaceMeasure, InterfaceReport, MissingTemplate,
     Numbering, RateInUse, RecentReport, SequenceUnit, Severity, SourceReport, Verdict, Way,
 };
+pub use netflow::{FirewallEvents, NetflowCollector, NetflowSettings, TemplateLimits};
 pub use sampling::{ConfiguredSampling, SamplingRule, SamplingRules, SamplingUse};
 pub use spread::{Crediting, Spreader};
 pub use sflow::{SflowCollector, SflowCounts, SflowSettings};
