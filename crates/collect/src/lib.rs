@@ -16,8 +16,8 @@ mod frame;
 mod health;
 pub mod netflow;
 mod sampling;
-mod spread;
 mod sflow;
+mod spread;
 
 pub use exporters::{ExportProtocol, ExporterIndex, ExporterKey, ExporterLimits, Exporters};
 pub use flow::{
@@ -30,5 +30,5 @@ pub use health::{
 };
 pub use netflow::{FirewallEvents, NetflowCollector, NetflowSettings, TemplateLimits};
 pub use sampling::{ConfiguredSampling, SamplingRule, SamplingRules, SamplingUse};
-pub use spread::{Crediting, Spreader};
 pub use sflow::{SflowCollector, SflowCounts, SflowSettings};
+pub use spread::{Crediting, Spreader};

@@ -222,11 +222,7 @@ impl NetflowCollector {
     }
 
     /// The exporter's place; one that takes another's place takes nothing else from it.
-    fn exporter(
-        &mut self,
-        key: &ExporterKey,
-        now: Timestamp,
-    ) -> Result<ExporterIndex, DropReason> {
+    fn exporter(&mut self, key: &ExporterKey, now: Timestamp) -> Result<ExporterIndex, DropReason> {
         let (mut new, replaced) = (false, self.exporters.replaced());
         let rules = &self.settings.sampling;
         let make = || {
@@ -335,13 +331,7 @@ fn refusal(error: &NetflowError) -> DropReason {
 }
 
 #[cold]
-fn remark<S: FlowSink>(
-    sink: &mut S,
-    exporter: IpAddr,
-    domain: u32,
-    kind: RemarkKind,
-    text: &str,
-) {
+fn remark<S: FlowSink>(sink: &mut S, exporter: IpAddr, domain: u32, kind: RemarkKind, text: &str) {
     sink.remark(&Remark { exporter, domain, kind, text });
 }
 
@@ -388,7 +378,7 @@ impl<S: FlowSink> SetReader<'_, S> {
     fn records(&mut self, set: &Set<'_>, context: &Context) -> Option<u32> {
         let now = context.received;
         if let Some(known) = self.templates.get(self.at, set.id, now) {
-            return self.reader.set(set.id, &known.form, set.body, context);
+            return self.reader.set(set.id, &known.plan, set.body, context);
         }
         self.reader.state.health.missing_template(set.id, now);
         let waiting = Context { held: true, ..*context };
@@ -443,7 +433,7 @@ impl<S: FlowSink> SetReader<'_, S> {
         let Self { at, templates, held, reader } = self;
         let Some(known) = templates.get(*at, id, now) else { return };
         held.release(*at, id, |context, body| {
-            reader.set(id, &known.form, body, context);
+            reader.set(id, &known.plan, body, context);
         });
     }
 

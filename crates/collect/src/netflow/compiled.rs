@@ -293,8 +293,7 @@ fn steps(places: &[Place], targets: &[Option<Slot>], length: u16) -> (Box<[Step]
     let (mut counted, mut detail) = (Vec::new(), Vec::new());
     for (place, slot) in places.iter().zip(targets) {
         let Some(slot) = *slot else { continue };
-        let steps =
-            if DETAIL.0 & Slots::of([slot]).0 == 0 { &mut counted } else { &mut detail };
+        let steps = if DETAIL.0 & Slots::of([slot]).0 == 0 { &mut counted } else { &mut detail };
         let at = slot as u8;
         if is_long(slot) {
             steps.push(Step::new(at, place.offset, 8, length));

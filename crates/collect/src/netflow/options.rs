@@ -35,9 +35,9 @@ impl OptionsRecord {
             let seconds = || Some(Duration::from_secs(number));
             let slot = match field.element {
                 Element::SamplerId | Element::SelectorId => &mut said.sampler,
-                Element::ScopeInterface
-                | Element::IngressInterface
-                | Element::EgressInterface => &mut said.interface,
+                Element::ScopeInterface | Element::IngressInterface | Element::EgressInterface => {
+                    &mut said.interface
+                }
                 Element::SamplingInterval => &mut said.interval,
                 Element::SamplerRandomInterval => &mut said.random_interval,
                 Element::SamplingPacketInterval => &mut said.packet_interval,

@@ -130,10 +130,7 @@ impl<S: FlowSink> Reader<'_, S> {
     }
 
     fn rates(&self) -> Rates<'_> {
-        Rates {
-            tables: [&self.state.sampling, self.common],
-            configured: self.state.configured,
-        }
+        Rates { tables: [&self.state.sampling, self.common], configured: self.state.configured }
     }
 
     #[inline(always)]
