@@ -314,12 +314,11 @@ pub fn append_template(
 /// the number that it is, with zeros in front or its highest bytes cut off to fit the field.
 pub fn append_value(field: FieldSpec, value: &[u8], out: &mut Vec<u8>) {
     if field.is_variable() {
-        match u8::try_from(value.len()) {
-            Ok(length @ 0..=254) => out.push(length),
-            _ => {
-                out.push(255);
-                push_u16(out, value.len() as u16);
-            }
+        if value.len() < 255 {
+            out.push(value.len() as u8);
+        } else {
+            out.push(255);
+            push_u16(out, value.len() as u16);
         }
         out.extend_from_slice(value);
         return;

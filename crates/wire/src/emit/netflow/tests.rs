@@ -55,7 +55,7 @@ fn v5_sequence_counts_records() {
         dst_mask: 22,
     };
     let mut writer = V5Writer::new();
-    (writer.engine_type, writer.engine_id, writer.sampling) = (1, 7, 2 << 14 | 100);
+    (writer.engine_type, writer.engine_id, writer.sampling) = (1, 7, (2 << 14) + 100);
     writer.sequence = u32::MAX - 1;
     for (count, sequence) in [(3_u16, u32::MAX - 1), (30, 1)] {
         writer.begin();
@@ -70,7 +70,7 @@ fn v5_sequence_counts_records() {
             flow_sequence: sequence,
             engine_type: 1,
             engine_id: 7,
-            sampling: 2 << 14 | 100,
+            sampling: (2 << 14) + 100,
         };
         assert_eq!((read.header, read.missing()), (header, 0));
         let expected: Vec<_> = (0..count).map(|n| v5::Record { input: n, ..record }).collect();
@@ -264,7 +264,9 @@ proptest! {
     ) {
         let protocol = if v9 { Protocol::V9 } else { Protocol::Ipfix };
         if v9 {
-            fields.iter_mut().for_each(|field| field.enterprise = 0);
+            for field in &mut fields {
+                field.enterprise = 0;
+            }
         }
         let (kind, scopes) = if options {
             (TemplateKind::Options, scopes.min(fields.len() as u16))

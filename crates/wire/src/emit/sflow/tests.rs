@@ -233,54 +233,54 @@ fn values() -> impl Strategy<Value = Values> {
 impl Values {
     /// `path` is for a gateway to borrow.
     fn record<'a>(&'a self, path: &'a [(SegmentKind, &'a [u32])]) -> Record<'a> {
-        let [a, b, c, d, e, f] = self.words;
+        let words = self.words;
         let (src, dst) = self.addresses;
         match self.kind {
             0 => Record::Header(RawHeader {
-                protocol: HeaderProtocol(a),
-                frame_length: b,
-                stripped: c,
+                protocol: HeaderProtocol(words[0]),
+                frame_length: words[1],
+                stripped: words[2],
                 header: &self.bytes,
             }),
             1 => Record::Ethernet(EthernetFrame {
-                length: a,
+                length: words[0],
                 src: self.macs.0,
                 dst: self.macs.1,
-                ether_type: b as u16,
+                ether_type: words[1] as u16,
             }),
             2 => Record::Ip(IpPacket {
-                length: a,
+                length: words[0],
                 src,
                 // Both of one family: mixed ones come back mapped.
                 dst: if src.is_ipv4() == dst.is_ipv4() { dst } else { src },
-                protocol: b as u8,
-                tos: c as u8,
-                src_port: d as u16,
-                dst_port: e as u16,
-                tcp_flags: f as u16,
+                protocol: words[1] as u8,
+                tos: words[2] as u8,
+                src_port: words[3] as u16,
+                dst_port: words[4] as u16,
+                tcp_flags: words[5] as u16,
             }),
             3 => Record::Switch(SwitchData {
-                src_vlan: a,
-                src_priority: b,
-                dst_vlan: c,
-                dst_priority: d,
+                src_vlan: words[0],
+                src_priority: words[1],
+                dst_vlan: words[2],
+                dst_priority: words[3],
             }),
             4 => Record::Router(RouterData {
-                next_hop: (f % 3 != 0).then_some(src),
-                src_mask_bits: a,
-                dst_mask_bits: b,
+                next_hop: (!words[5].is_multiple_of(3)).then_some(src),
+                src_mask_bits: words[0],
+                dst_mask_bits: words[1],
             }),
             5 => Record::Gateway(Gateway {
-                next_hop: (f % 3 != 0).then_some(dst),
-                own_as: a,
-                source_as: b,
-                source_peer_as: c,
+                next_hop: (!words[5].is_multiple_of(3)).then_some(dst),
+                own_as: words[0],
+                source_as: words[1],
+                source_peer_as: words[2],
                 destination_path: path,
                 communities: &self.numbers,
-                local_pref: d,
+                local_pref: words[3],
             }),
             _ => Record::Other {
-                format: DataFormat { enterprise: 4413, format: a % 4096 },
+                format: DataFormat { enterprise: 4413, format: words[0] % 4096 },
                 data: &self.bytes,
             },
         }
