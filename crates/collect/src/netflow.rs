@@ -295,6 +295,11 @@ impl NetflowCollector {
         self.templates.expire(now);
     }
 
+    /// Counts what still waits for its template as without one: nothing more will come.
+    pub fn give_up_waiting(&mut self) {
+        self.advance(Timestamp(u64::MAX));
+    }
+
     /// All exporters in the order of their keys, and what is known of each.
     pub fn exporters(&self) -> impl Iterator<Item = (&ExporterKey, &ExporterHealth)> {
         self.exporters.sorted().into_iter().map(|(key, state)| (key, &state.health))

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use tidewall_collect::{
     ExportDatagram, ExporterKey, FlowSink, HealthReport, NetflowCollector, SflowCollector,
 };
-use tidewall_model::{Address, DropCounters, DropReason, Family, Fragment, Timestamp, protocol};
+use tidewall_model::{Address, DropCounters, DropReason, Family, Timestamp, protocol};
 use tidewall_wire::frame::{self, IpVersion, LinkType, TunnelPolicy};
 
 pub(crate) use medium::look;
@@ -127,7 +127,7 @@ impl Exports {
         let mut reports: Vec<_> = all
             .map(|(key, health)| ExporterReport {
                 key: *key,
-                health: health.report(),
+                health: health.summary(),
                 verdicts: health.verdicts(self.latest).iter().map(ToString::to_string).collect(),
             })
             .collect();

@@ -7,6 +7,7 @@ pub mod capture_file;
 pub mod cli;
 pub mod commands;
 pub mod config;
+mod crediting;
 pub mod demo;
 pub mod exports;
 pub mod replay;
