@@ -66,7 +66,7 @@ impl Default for ExporterLimits {
 
 /// A place in the table. Good until the exporter gives way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExporterIndex(usize);
+pub struct ExporterIndex(pub(crate) usize);
 
 /// The table.
 #[derive(Debug)]

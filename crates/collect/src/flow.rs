@@ -28,7 +28,7 @@ impl<'a> ExportDatagram<'a> {
 /// Takes what a collector decodes, in the order of the datagram.
 pub trait FlowSink {
     /// Is a filled [`FlowDetail`] wanted? Without, collectors leave out what only it needs, and
-    /// give an unspecified one.
+    /// of the one they give nothing is specified but [`FlowDetail::duration_ms`].
     const DETAIL: bool;
 
     /// One flow, or one sampled packet.
@@ -83,6 +83,10 @@ pub struct FlowDetail {
     pub start: Option<Timestamp>,
     /// Time of the last packet.
     pub end: Option<Timestamp>,
+    /// From the first packet to the last, in milliseconds; 0 where the exporter does not say, or
+    /// nothing that makes sense. This one is filled whatever [`FlowSink::DETAIL`] is: it says over
+    /// which time a flow may be spread.
+    pub duration_ms: u32,
     /// Where the sampling rate was found.
     pub sampling: SamplingOrigin,
     /// What is unusual.
@@ -104,6 +108,7 @@ impl FlowDetail {
             tos: 0,
             start: None,
             end: None,
+            duration_ms: 0,
             sampling: SamplingOrigin::Assumed,
             note: FlowNote::NONE,
         }
@@ -241,6 +246,8 @@ pub enum RemarkKind {
     Options,
     /// Counters of an interface.
     Counters,
+    /// Why a packet was discarded.
+    Discard,
     /// Something that could not be read; the text says why.
     Error,
 }
@@ -254,6 +261,7 @@ impl RemarkKind {
             Self::Withdrawal => "withdrawal",
             Self::Options => "options",
             Self::Counters => "counters",
+            Self::Discard => "discard",
             Self::Error => "error",
         }
     }

@@ -57,31 +57,8 @@ impl FrameCollector {
     pub fn accept(&mut self, frame: &Frame, time: Timestamp, wire_length: u32) -> FlowRecord {
         let seq = self.received;
         self.received += 1;
-        FlowRecord {
-            time,
-            seq,
-            src: frame.src,
-            dst: frame.dst,
-            packets: 1,
-            bytes: u64::from(frame.length(self.length, wire_length)),
-            sampling: self.sampling,
-            src_port: frame.src_port,
-            dst_port: frame.dst_port,
-            tcp_flags: TcpFlags(frame.tcp_flags),
-            vlan: frame.vlan,
-            family: match frame.version {
-                IpVersion::V4 => Family::V4,
-                IpVersion::V6 => Family::V6,
-            },
-            protocol: frame.protocol,
-            ttl: frame.ttl,
-            fragment: match frame.fragment {
-                FragmentKind::Whole => Fragment::Whole,
-                FragmentKind::First => Fragment::First,
-                FragmentKind::Later => Fragment::Later,
-            },
-            ..FlowRecord::default()
-        }
+        let bytes = frame.length(self.length, wire_length);
+        FlowRecord { time, seq, sampling: self.sampling, ..record_of(frame, bytes) }
     }
 
     /// Counts a frame that gives no record; takes the next sequence number.
@@ -100,6 +77,34 @@ impl FrameCollector {
     /// Frames that gave no record, by reason.
     pub const fn drops(&self) -> &DropCounters {
         &self.drops
+    }
+}
+
+/// The record of one packet; when it came, how it was sampled and what became of it is for the
+/// caller to add.
+#[inline]
+pub(crate) fn record_of(frame: &Frame, bytes: u32) -> FlowRecord {
+    FlowRecord {
+        src: frame.src,
+        dst: frame.dst,
+        packets: 1,
+        bytes: u64::from(bytes),
+        src_port: frame.src_port,
+        dst_port: frame.dst_port,
+        tcp_flags: TcpFlags(frame.tcp_flags),
+        vlan: frame.vlan,
+        family: match frame.version {
+            IpVersion::V4 => Family::V4,
+            IpVersion::V6 => Family::V6,
+        },
+        protocol: frame.protocol,
+        ttl: frame.ttl,
+        fragment: match frame.fragment {
+            FragmentKind::Whole => Fragment::Whole,
+            FragmentKind::First => Fragment::First,
+            FragmentKind::Later => Fragment::Later,
+        },
+        ..FlowRecord::default()
     }
 }
 

@@ -14,12 +14,21 @@ mod exporters;
 mod flow;
 mod frame;
 mod health;
+pub mod netflow;
 mod sampling;
+mod sflow;
+mod spread;
 
 pub use exporters::{ExportProtocol, ExporterIndex, ExporterKey, ExporterLimits, Exporters};
 pub use flow::{
     ExportDatagram, FlowDetail, FlowNote, FlowSink, Remark, RemarkKind, SamplingOrigin,
 };
 pub use frame::{FrameCollector, FrameNote, drop_reason};
-pub use health::ExporterHealth;
+pub use health::{
+    Agreement, ExporterHealth, HealthReport, InterfaceMeasure, InterfaceReport, MissingTemplate,
+    Numbering, RateInUse, RecentReport, SequenceUnit, Severity, SourceReport, Verdict, Way,
+};
+pub use netflow::{FirewallEvents, NetflowCollector, NetflowSettings, TemplateLimits};
 pub use sampling::{ConfiguredSampling, SamplingRule, SamplingRules, SamplingUse};
+pub use sflow::{SflowCollector, SflowCounts, SflowSettings};
+pub use spread::{Crediting, Spreader};

@@ -1,5 +1,5 @@
 //! Synthetic worlds: a network's day and the attacks on it, described once in a short TOML file,
-//! generated as flow records in time order, rendered as frames, and scored against what a detector
+//! generated as flow records in time order, rendered as frames or flow export, and scored against what a detector
 //! said. The demo, the generator command and the tests all use the same worlds.
 //!
 //! Everything follows from the scenario and its seed: the same file gives the same records on any
@@ -28,5 +28,8 @@ pub use plan::{
     Truth,
 };
 pub use random::Random;
-pub use render::{FrameRenderer, Progress, RenderError, Renderer};
+pub use render::{
+    CounterBasis, ExportPath, FlowCachePlan, FlowCacheRenderer, FlowProtocol, FrameRenderer,
+    RenderError, Renderer, SflowPlan, SflowRenderer, Sink,
+};
 pub use score::{Detection, Outcome, Score, score};

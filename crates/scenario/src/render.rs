@@ -1,51 +1,63 @@
-//! Records as bytes. Each medium is one [`Renderer`]: frames here; a flow protocol collects records
-//! until a datagram is full, which is why rendering may need several records and a `finish`.
-
-use std::net::IpAddr;
+//! Records as bytes. Each medium is one [`Renderer`]: frames, sFlow datagrams, and NetFlow v5, v9
+//! and IPFIX through a flow cache. All but the first hold records back until a datagram is full or
+//! its time has come, which is why messages go to a sink, each with the time at which it is sent.
 
 use thiserror::Error;
-use tidewall_model::{Family, FlowRecord, Fragment, protocol};
-use tidewall_wire::emit::{EmitError, Frame, Packet, Payload, Piece, Tag, Transport, emit_frame};
+use tidewall_model::{FlowRecord, Timestamp};
+use tidewall_wire::emit::EmitError;
+
+mod cache;
+mod clock;
+mod exporter;
+mod frame;
+mod ipfix;
+mod netflow_v5;
+mod netflow_v9;
+mod sflow;
+mod templates;
+mod udp;
 
 #[cfg(test)]
 mod tests;
 
-/// Pieces of a datagram lie 1,480 bytes apart, as on an Ethernet: in units of 8 bytes.
-const LATER_OFFSET: u16 = 185;
-/// What the first piece of a datagram says about the rest of it: one more full piece.
-const REST: u16 = 1480;
-/// SCTP's common header (RFC 9260 §3.1); its ports are the first four bytes.
-const SCTP_HEADER: usize = 12;
-/// EtherType of IPv4, which our GRE packets pretend to carry.
-const IPV4: u16 = 0x0800;
-/// Protocol numbers that are extension headers over IPv6 (IANA), not packets of that protocol.
-const EXTENSION_HEADERS: [u8; 9] = [0, 43, 44, 60, 135, 139, 140, 253, 254];
+pub use exporter::{FlowCachePlan, FlowCacheRenderer, FlowProtocol};
+pub use frame::FrameRenderer;
+pub use sflow::{CounterBasis, SflowPlan, SflowRenderer};
+pub use udp::ExportPath;
 
-/// Turns records into the messages of one medium.
+/// The most bytes of an export datagram: what UDP over IPv6 carries in an Ethernet frame. Only v5
+/// with all of its 30 records has 12 more, which over IPv4 fits.
+const MAX_PAYLOAD: usize = 1452;
+
+/// Takes messages: when each is sent, and its bytes.
+pub type Sink<'s> = dyn FnMut(Timestamp, &[u8]) + 's;
+
+/// Turns records, in order of time, into the messages of one medium.
 pub trait Renderer {
-    /// Takes one record. When a message is complete, it is in `out`, whose former contents are
-    /// gone.
-    fn render(&mut self, record: &FlowRecord, out: &mut Vec<u8>) -> Result<Progress, RenderError>;
+    /// Takes one record. Messages that are due by its time or complete with it go to `sink`. A
+    /// record that is refused leaves no trace.
+    fn render(&mut self, record: &FlowRecord, sink: &mut Sink<'_>) -> Result<(), RenderError>;
 
-    /// After the last record: writes the message that was begun, if there is one.
-    fn finish(&mut self, out: &mut Vec<u8>) -> Progress;
+    /// Time passes without a record: messages that are due go to `sink`.
+    fn advance(&mut self, now: Timestamp, sink: &mut Sink<'_>);
+
+    /// After the last record: everything that is held back goes to `sink`, at the time of the last
+    /// record.
+    fn finish(&mut self, sink: &mut Sink<'_>);
 }
 
-/// Is there a message to send?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// Yes: it is in the buffer.
-    Complete,
-    /// No: more records fit in.
-    Pending,
-}
-
-/// Why a record cannot be a frame.
+/// Why a record cannot be a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum RenderError {
     /// It describes no packet.
     #[error("a record of 0 packets cannot be rendered")]
     NoPackets,
+    /// A sample is one packet.
+    #[error("a record of {packets} packets cannot be one sample")]
+    SeveralPackets {
+        /// Packets of the record.
+        packets: u64,
+    },
     /// It is shorter than the headers that it says it has.
     #[error(
         "{length} bytes are too short for the headers of protocol {protocol} (at least {least})"
@@ -64,119 +76,31 @@ pub enum RenderError {
         /// IP protocol.
         protocol: u8,
     },
+    /// Packets or bytes are more than the protocol's counters hold.
+    #[error("a count of {count} does not fit the protocol's counters (at most {limit})")]
+    Count {
+        /// Packets or bytes of the record.
+        count: u64,
+        /// The most that fits.
+        limit: u64,
+    },
+    /// The sampling rate has no place in the protocol.
+    #[error("a sampling rate of 1 in {rate} cannot be announced (at most {limit})")]
+    Rate {
+        /// N of "1 in N".
+        rate: u32,
+        /// The most that fits.
+        limit: u32,
+    },
+    /// The records have more different sampling rates than an exporter announces.
+    #[error("sampling at 1 in {rate} is one rate too many (at most {limit} different ones)")]
+    Rates {
+        /// The rate of the record.
+        rate: u32,
+        /// How many different ones there may be.
+        limit: usize,
+    },
     /// The frame cannot be written.
     #[error(transparent)]
     Emit(#[from] EmitError),
-}
-
-/// Renders each record as one Ethernet frame that dissects to the same addresses, ports, protocol,
-/// flags, fragment state, VLAN, TTL and IP length. Payloads are zeros. A record of several packets
-/// becomes one packet of their mean length. Sampling and forwarding have no place in a frame.
-#[derive(Clone, Debug, Default)]
-pub struct FrameRenderer {
-    /// SCTP's header, whose ports are the only part we know.
-    sctp: Vec<u8>,
-}
-
-impl FrameRenderer {
-    /// A renderer with its buffers.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Replaces the contents of `out` by the record's frame.
-    pub fn frame(&mut self, record: &FlowRecord, out: &mut Vec<u8>) -> Result<(), RenderError> {
-        let length = record.bytes.checked_div(record.packets).ok_or(RenderError::NoPackets)?;
-        let v6 = record.family == Family::V6;
-        if record.protocol == protocol::AH || v6 && EXTENSION_HEADERS.contains(&record.protocol) {
-            return Err(RenderError::Extension { protocol: record.protocol });
-        }
-        let transport = transport_of(record);
-        let piece = piece_of(record.fragment);
-        let ip_header: u64 = match (record.family, piece) {
-            (Family::V4, _) => 20,
-            (Family::V6, None) => 40,
-            (Family::V6, Some(_)) => 48,
-        };
-        let later = record.fragment == Fragment::Later;
-        let sctp = record.protocol == protocol::SCTP && !later;
-        let header = match (later, sctp) {
-            (true, _) => 0,
-            (false, true) => SCTP_HEADER,
-            (false, false) => transport.header_len(),
-        };
-        let least = ip_header + header as u64;
-        let protocol = record.protocol;
-        let behind =
-            length.checked_sub(least).ok_or(RenderError::TooShort { length, least, protocol })?;
-        let tags = [Tag::dot1q(record.vlan)];
-        // Longer than any packet can be is refused by its length field, before memory is used.
-        let behind = usize::try_from(behind).unwrap_or(usize::MAX).min(1 << 17);
-        let payload = if sctp { self.sctp_payload(record, behind) } else { Payload::Zeros(behind) };
-        let frame = Frame {
-            destination: [2, 0, 0, 0, 0, 2],
-            source: [2, 0, 0, 0, 0, 1],
-            tags: if record.vlan == 0 { &[] } else { &tags },
-            packet: Packet {
-                source: IpAddr::from(record.src_address()),
-                destination: IpAddr::from(record.dst_address()),
-                ttl: record.ttl,
-                identification: record.seq as u32,
-                piece,
-                transport,
-                payload,
-            },
-        };
-        Ok(emit_frame(&frame, out)?)
-    }
-
-    fn sctp_payload(&mut self, record: &FlowRecord, behind: usize) -> Payload<'_> {
-        self.sctp.clear();
-        self.sctp.extend_from_slice(&record.src_port.to_be_bytes());
-        self.sctp.extend_from_slice(&record.dst_port.to_be_bytes());
-        self.sctp.resize(SCTP_HEADER + behind, 0);
-        Payload::Bytes(&self.sctp)
-    }
-}
-
-impl Renderer for FrameRenderer {
-    fn render(&mut self, record: &FlowRecord, out: &mut Vec<u8>) -> Result<Progress, RenderError> {
-        self.frame(record, out)?;
-        Ok(Progress::Complete)
-    }
-
-    fn finish(&mut self, _out: &mut Vec<u8>) -> Progress {
-        Progress::Pending
-    }
-}
-
-fn piece_of(fragment: Fragment) -> Option<Piece> {
-    match fragment {
-        Fragment::Whole => None,
-        Fragment::First => Some(Piece { offset: 0, more: true, rest: REST }),
-        Fragment::Later => Some(Piece { offset: LATER_OFFSET, more: false, rest: 0 }),
-    }
-}
-
-fn transport_of(record: &FlowRecord) -> Transport {
-    let (source, destination) = (record.src_port, record.dst_port);
-    match record.protocol {
-        protocol::UDP => Transport::Udp { source, destination },
-        protocol::TCP => Transport::Tcp {
-            source,
-            destination,
-            flags: record.tcp_flags.0,
-            sequence: record.seq as u32,
-            acknowledgment: 0,
-            window: 0xffff,
-        },
-        _ if record.is_icmp() => {
-            let [kind, code] = destination.to_be_bytes();
-            Transport::Icmp { kind, code, body: record.seq as u32 }
-        }
-        protocol::GRE => {
-            Transport::Gre { protocol: IPV4, checksum: false, key: None, sequence: None }
-        }
-        protocol => Transport::Raw { protocol },
-    }
 }

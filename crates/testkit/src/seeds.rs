@@ -1,5 +1,5 @@
 //! Seeds for the fuzz targets: a frame of every encapsulation, small captures in every variant of
-//! their formats, snippets of configuration. A fuzzer that starts from them need not guess what
+//! their formats, export datagrams of every protocol, snippets of configuration. A fuzzer that starts from them need not guess what
 //! they are.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,6 +15,7 @@ use tidewall_wire::pcap::{
 };
 
 mod captures;
+mod exports;
 mod frames;
 
 #[cfg(test)]
@@ -53,6 +54,7 @@ const CONFIGURATIONS: [(&str, &str); 5] = [
 pub fn all() -> Result<Vec<Seed>, EmitError> {
     let mut seeds = frames::all()?;
     seeds.extend(captures::all()?);
+    seeds.extend(exports::all()?);
     seeds.extend(CONFIGURATIONS.map(|(name, text)| Seed {
         target: "config",
         name: name.to_owned(),

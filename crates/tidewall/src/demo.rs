@@ -22,7 +22,7 @@ use tidewall_model::{DropCounters, FlowRecord, Timestamp};
 use tidewall_scenario::{FrameRenderer, Generator, RenderError, Scenario, Truth};
 use tidewall_wire::frame::LinkType;
 
-pub use capture::CaptureWriter;
+pub use capture::{CaptureWriter, Medium};
 pub use policy::{configuration, policy};
 
 use watch::{Injection, News, Watch};
@@ -69,7 +69,7 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Ready to begin. With a `capture`, every frame is also written there.
+    /// Ready to begin. With a `capture`, the traffic is also written there.
     pub fn new(scenario: Scenario, capture: Option<CaptureWriter>) -> Self {
         let policy = policy(&scenario);
         let watch = Watch::new(scenario.start, &policy.detection);
@@ -188,7 +188,7 @@ impl Demo {
             .frame(record, &mut self.frame)
             .map_err(|reason| DemoError::Render { packet: record.seq, reason })?;
         if let Some(capture) = &mut self.capture {
-            capture.write(record.time, &self.frame).map_err(DemoError::Capture)?;
+            capture.write(record, &self.frame).map_err(DemoError::Capture)?;
         }
         let length = self.frame.len() as u32;
         let decoded = self.collector.decode(LinkType::ETHERNET, record.time, &self.frame, length);

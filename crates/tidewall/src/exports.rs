@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use tidewall_collect::{
     ExportDatagram, ExporterHealth, ExporterKey, FlowSink, HealthReport, NetflowCollector, SflowCollector,
 };
-use tidewall_model::{Address, DropCounters, DropReason, Family, Fragment, Timestamp, protocol};
+use tidewall_model::{Address, DropCounters, DropReason, Family, Timestamp, protocol};
 use tidewall_wire::frame::{self, IpVersion, LinkType, TunnelPolicy};
 
 pub(crate) use medium::look;
@@ -68,7 +68,7 @@ impl ExporterReport {
     /// Of an exporter as it stands at `now`.
     pub fn new(key: &ExporterKey, health: &ExporterHealth, now: Timestamp) -> Self {
         let verdicts = health.verdicts(now).iter().map(ToString::to_string).collect();
-        Self { key: *key, health: health.report(), verdicts }
+        Self { key: *key, health: health.summary(), verdicts }
     }
 }
 

@@ -2,7 +2,7 @@
 //! same input gives the same [`Outcome`], whatever the number of shards and the size of batches.
 
 use thiserror::Error;
-use tidewall_collect::{Crediting, FrameCollector, Spreader};
+use tidewall_collect::FrameCollector;
 use tidewall_engine::{Dealing, Engine, EngineStats, Policy};
 use tidewall_model::{
     Attack, Count, DropCounters, FlowRecord, Prefix, SamplingRate, Timestamp, TrafficCounters,
@@ -20,6 +20,7 @@ pub use tally::HostTotal;
 
 use crate::capture_file::CaptureFileError;
 use crate::config::{Flows, Frames};
+use crate::crediting::Creditor;
 use crate::exports::{ExporterReport, Exports, Medium};
 use pacing::Pacer;
 use source::{Arrival, Collectors, Merged};
@@ -285,7 +286,7 @@ struct Drive {
     engine: Engine,
     tally: Tally,
     pacer: Pacer,
-    spreader: Spreader,
+    creditor: Creditor,
     /// Replay time of the packet whose records are being taken.
     now: Timestamp,
     batch: Vec<FlowRecord>,
@@ -306,7 +307,7 @@ impl Drive {
             engine: Engine::new(policy, settings.shards, Dealing::ByHost, SEED),
             tally: Tally::default(),
             pacer: Pacer::new(settings.speed, settings.start_at),
-            spreader: Spreader::new(settings.flows.crediting),
+            creditor: Creditor::new(settings.flows.crediting),
             batch: Vec::with_capacity(batch_size),
             batch_size,
             received: 0,
@@ -329,12 +330,14 @@ impl Drive {
             self.span = Some((first.min(self.now), last.max(self.now)));
             self.instant = self.instant.filter(|instant| *instant == arrival.time);
             self.received += 1;
-            self.spreader.advance(self.now, &mut self.batch);
+            while self.creditor.advance(self.now, &mut self.batch) {
+                self.flush();
+            }
         }
         if let Some(record) = arrival.record {
             let record = FlowRecord { time: self.now, seq: self.seq, ..record };
             self.seq += 1;
-            self.spreader.take(&record, self.pacer.scale(arrival.lasted), &mut self.batch);
+            self.creditor.take(record, self.pacer.scale(arrival.lasted), &mut self.batch);
         }
         if self.batch.len() >= self.batch_size {
             self.flush();
@@ -355,7 +358,7 @@ impl Drive {
 
     fn finish(mut self, settings: &Settings, guessed: bool, merged: &Merged) -> Outcome {
         // What is still to be spread lies behind the end of the captures.
-        self.spreader.drain(&mut self.batch);
+        self.creditor.finish(&mut self.batch);
         self.flush();
         self.engine.finish(&mut self.tally);
         for attack in self.engine.attacks() {
@@ -368,7 +371,7 @@ impl Drive {
             files: merged.summaries(),
             exporters: merged.exporters(),
             records: self.seq,
-            not_spread: self.spreader.not_spread(),
+            not_spread: self.creditor.not_spread(),
             networks: self.engine.policy().networks.clone(),
             guessed,
             pace: (settings.speed, settings.rounds.max(1)),

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -17,10 +18,12 @@ use tidewall::demo::card::Card;
 use tidewall::demo::clock::Pace;
 use tidewall::demo::run::{Face, Plain, Speed, run};
 use tidewall::demo::screen::View;
-use tidewall::demo::{CaptureWriter, Demo, configuration};
+use tidewall::demo::{CaptureWriter, Demo, Medium, configuration};
 use tidewall::replay::{self, Input, Settings};
-use tidewall_model::{Attack, AttackClass, Timestamp};
+use tidewall_model::{Attack, AttackClass, SamplingRate, Timestamp};
 use tidewall_scenario::Scenario;
+use tidewall_wire::frame::{LinkType, TunnelPolicy, dissect};
+use tidewall_wire::netflow::{self, Element, Plan, TemplateRecord, v5::SamplingWord};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -252,4 +255,72 @@ fn colours_are_left_out_when_asked_and_stretched_time_is_told() {
     let (text, buffer) = screen(80, 24, 6 * SECOND, false, pace);
     assert!(!coloured(&buffer));
     assert!(text.contains("generated traffic, time stretched by 3.0 s: "), "{text}");
+}
+
+/// The UDP datagrams of a capture: destination ports and payloads.
+fn datagrams(path: &Path) -> Vec<(u16, Vec<u8>)> {
+    let bytes = std::fs::read(path).unwrap();
+    tidewall_wire::pcap::Packets::new(&bytes)
+        .map(|packet| {
+            let packet = packet.unwrap();
+            let outer = &TunnelPolicy::OUTER;
+            let read = dissect(LinkType::ETHERNET, packet.data, outer).unwrap();
+            assert_eq!(packet.wire_len as usize, packet.data.len(), "kept whole");
+            (read.dst_port, packet.data[14 + 20 + 8..].to_vec())
+        })
+        .collect()
+}
+
+#[test]
+fn a_capture_can_be_of_flow_export() {
+    let attack = "[[attacks]]\nname = 'flood'\nkind = 'udp_flood'\ntarget = '192.0.2.10'\n\
+                  start_s = 2\nduration_s = 2\npps = 20000\n";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("export.pcap");
+    for medium in [Medium::Sflow, Medium::Netflow5, Medium::Netflow9, Medium::Ipfix] {
+        let file = File::create(&path).unwrap();
+        let capture = CaptureWriter::of(medium, SamplingRate::new(10), file);
+        let (demo, _) = played(world(attack), Some(capture));
+        let datagrams = datagrams(&path);
+        let port = match medium {
+            Medium::Sflow => 6343,
+            Medium::Ipfix => 4739,
+            _ => 2055,
+        };
+        assert!(datagrams.iter().all(|(to, data)| *to == port && data.len() <= 1472));
+        let plans = &mut BTreeMap::new();
+        let carried: u64 = datagrams.iter().map(|(_, data)| packets(medium, plans, data)).sum();
+        let expected = demo.packets() as f64 / 10.0;
+        let error = (carried as f64 / expected - 1.0).abs();
+        assert!(error < 0.05, "{medium:?}: {carried} of {expected}");
+    }
+}
+
+/// Packets that a datagram tells of, by the templates so far.
+fn packets(medium: Medium, plans: &mut BTreeMap<u16, Plan>, datagram: &[u8]) -> u64 {
+    if medium == Medium::Sflow {
+        let read = tidewall_wire::sflow::Datagram::parse(datagram).unwrap();
+        return read.sample_count.into();
+    }
+    let sets = match netflow::parse(datagram).unwrap() {
+        netflow::Datagram::V5(packet) => {
+            assert_eq!(packet.header.sampling_interval(SamplingWord::default()), 10);
+            return packet.records().map(|record| u64::from(record.packets)).sum();
+        }
+        netflow::Datagram::V9(packet) => packet.sets(),
+        netflow::Datagram::Ipfix(message) => message.sets(),
+    };
+    let mut sum = 0;
+    for set in sets.map(Result::unwrap) {
+        for template in set.templates().map(Result::unwrap) {
+            let TemplateRecord::Definition(template) = template else { panic!("{template:?}") };
+            plans.insert(template.id(), Plan::new(&template));
+        }
+        for record in plans.get(&set.id).iter().flat_map(|plan| set.records(plan)) {
+            let record = record.unwrap();
+            let counts = record.fields().filter(|f| f.element == Element::PacketDeltaCount);
+            sum += counts.map(|field| field.uint().unwrap()).sum::<u64>();
+        }
+    }
+    sum
 }

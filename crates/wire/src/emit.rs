@@ -1,10 +1,13 @@
 //! Builds frames and IP packets from a plain description, with lengths and checksums right, into a
 //! buffer that the caller reuses. Scenarios, fuzz seeds and tests write traffic with it; it is the
-//! other half of the dissector.
+//! other half of the dissector. Export datagrams are written by [`sflow`] and [`netflow`].
 
 use std::net::IpAddr;
 
 use thiserror::Error;
+
+pub mod netflow;
+pub mod sflow;
 
 #[cfg(test)]
 mod tests;
@@ -425,6 +428,12 @@ fn push_u16(out: &mut Vec<u8>, value: u16) {
 
 fn push_u32(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(&value.to_be_bytes());
+}
+
+fn set_u32(out: &mut [u8], at: usize, value: u32) {
+    if let Some(field) = out.get_mut(at..at + 4) {
+        field.copy_from_slice(&value.to_be_bytes());
+    }
 }
 
 fn set_u16(out: &mut [u8], at: usize, value: u16) {

@@ -25,7 +25,7 @@ mod tests;
 
 pub use element::Element;
 pub use error::{NetflowError, TemplateError};
-pub use plan::{Field, Fields, Plan, Record, Records, Role};
+pub use plan::{Field, Fields, Place, Plan, Record, Records, Role};
 pub use set::{MAX_SETS, Set, SetKind, Sets};
 pub use template::{
     FieldSpec, MAX_FIELDS, MIN_TEMPLATE_ID, REVERSE_ENTERPRISE, Template, TemplateKind,

@@ -112,7 +112,24 @@ pub struct Samples<'a> {
     version: Version,
 }
 
-impl Samples<'_> {
+impl<'a> Samples<'a> {
+    /// The next sample, if it is a flow sample of version 5 in its compact form that can be read.
+    /// Does not move otherwise, so that [`Iterator::next`] tells what there is.
+    ///
+    /// It gives no more than `next` does, but what nearly all samples are stays in registers.
+    #[inline]
+    pub fn next_flow(&mut self) -> Option<FlowSample<'a>> {
+        if self.version != Version::V5 {
+            return None;
+        }
+        let left = self.left.checked_sub(1)?;
+        let mut rest = self.rest;
+        let (format, body) = sample::tagged(&mut rest).ok()?;
+        let sample = FlowSample::of_format(format, body)?;
+        (self.left, self.rest) = (left, rest);
+        Some(sample)
+    }
+
     /// Announced samples that could not be reached behind a bad one, which is not among them.
     pub const fn lost(&self) -> u32 {
         self.lost

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
+use tidewall_model::SamplingRate;
 use tidewall_scenario::Scenario;
 
 use crate::demo::card::Card;
 use crate::demo::clock::Pace;
 use crate::demo::run::{Effort, Face, Plain, Speed, run as show};
 use crate::demo::screen::Screen;
-use crate::demo::{CaptureWriter, Demo, DemoError, configuration, words};
+use crate::demo::{CaptureWriter, Demo, DemoError, Medium, configuration, words};
 
 const USUAL_SECONDS: u64 = 60;
 /// Larger scenario files are refused: they are a few lines.
@@ -41,6 +42,14 @@ pub struct DemoArgs {
     /// and limits are written beside it, to FILE.pcap.toml.
     #[arg(long, value_name = "FILE.pcap")]
     pub write: Option<PathBuf>,
+    /// What to write: the frames, or the datagrams that a router would send about them.
+    #[arg(long = "as", value_enum, value_name = "MEDIUM", requires = "write", default_value_t)]
+    pub medium: Medium,
+    /// Write only one packet in N, chosen at random; flow export says so. What the demo detects
+    /// is not sampled.
+    #[arg(long, value_name = "N", requires = "write", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=16_383))]
+    pub sampling: u32,
     /// Print lines, also on a terminal. (Elsewhere lines are printed anyway.)
     #[arg(long)]
     pub plain: bool,
@@ -56,7 +65,7 @@ pub struct DemoArgs {
 /// Runs the command.
 pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let scenario = scenario(args)?;
-    let capture = args.write.as_deref().map(|path| create(path, &scenario)).transpose()?;
+    let capture = args.write.as_deref().map(|path| create(path, args, &scenario)).transpose()?;
     let mut demo = Demo::new(scenario, capture);
     let terminal = io::stdout().is_terminal();
     let speed = if args.fast || !terminal { Speed::Fast } else { Speed::Real };
@@ -75,10 +84,11 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let card = Card::of(&demo);
     card.write(&demo, &mut io::stdout().lock())?;
     report_effort(&demo, effort)?;
-    if let Some(path) = &args.write {
+    if let (Some(path), Medium::Frames) = (&args.write, args.medium) {
         let (capture, config) = (path.display(), configuration_path(path));
-        let config = config.display();
-        writeln!(io::stderr(), "replay it: tidewall replay {capture} --config {config}")?;
+        let (config, rate) = (config.display(), args.sampling);
+        let sampling = if rate > 1 { format!(" --sampling {rate}") } else { String::new() };
+        writeln!(io::stderr(), "replay it: tidewall replay {capture} --config {config}{sampling}")?;
     }
     Ok(if card.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -107,14 +117,14 @@ fn scenario(args: &DemoArgs) -> anyhow::Result<Scenario> {
 }
 
 /// Begins the capture, and writes the configuration that it is to be replayed with.
-fn create(path: &Path, scenario: &Scenario) -> anyhow::Result<CaptureWriter> {
+fn create(path: &Path, args: &DemoArgs, scenario: &Scenario) -> anyhow::Result<CaptureWriter> {
     let cannot = |path: &Path| {
         format!("{}: cannot be created; check the directory and its permissions", path.display())
     };
     let file = File::create(path).with_context(|| cannot(path))?;
     let beside = configuration_path(path);
     std::fs::write(&beside, configuration(scenario)).with_context(|| cannot(&beside))?;
-    Ok(CaptureWriter::new(file))
+    Ok(CaptureWriter::of(args.medium, SamplingRate::new(args.sampling), file))
 }
 
 /// `FILE.pcap.toml`: no other file is likely to have that name.

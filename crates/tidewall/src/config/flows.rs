@@ -131,7 +131,9 @@ impl FlowsTable {
         Flows {
             crediting: match credit {
                 Credit::Arrival => Crediting::Arrival,
-                Credit::Spread => Crediting::Spread { longest: Duration::from_secs(seconds.into()) },
+                Credit::Spread => {
+                    Crediting::Spread { longest: Duration::from_secs(seconds.into()) }
+                }
             },
             sampling: SamplingRules::new(rules),
             v5_word: self.v5_sampling_word.as_ref().map_or_else(Default::default, |t| t.value),

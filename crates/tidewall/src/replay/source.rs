@@ -102,10 +102,7 @@ impl FlowSink for Records<'_> {
     const DETAIL: bool = false;
 
     fn flow(&mut self, record: &FlowRecord, detail: &FlowDetail) {
-        let lasted = match (detail.start, detail.end) {
-            (Some(start), Some(end)) => end.since(start),
-            _ => Duration::ZERO,
-        };
+        let lasted = Duration::from_millis(detail.duration_ms.into());
         let first = self.into.is_empty();
         self.into.push_back(Arrival { time: self.time, record: Some(*record), lasted, first });
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 
+use tidewall_collect::{RateInUse, SamplingOrigin};
 use tidewall_model::{
     Attack, AttackClass, Direction, FlowRecord, Reason, TcpFlags, TopValue, TrafficClass, Unit,
     protocol,
@@ -109,7 +110,7 @@ fn write_input(out: &mut String, outcome: &Outcome) -> fmt::Result {
 fn write_exporters(out: &mut String, outcome: &Outcome) -> fmt::Result {
     for exporter in outcome.exporters.iter().take(LIST_LINES) {
         let ExporterReport { key, health, verdicts } = exporter;
-        let lost = match health.estimated_loss_share() {
+        let lost = match health.lost as f64 / (health.received + health.lost).max(1) as f64 {
             share if share > 0.0 => format!(", {} lost on the way", percent(share)),
             _ => String::new(),
         };
@@ -179,6 +180,19 @@ fn write_hosts(out: &mut String, outcome: &Outcome) -> fmt::Result {
         0 => Ok(()),
         more => writeln!(out, "and {} more", grouped(more)),
     }
+}
+
+/// The sampling rates in use.
+fn sampling_words(rates: &[RateInUse]) -> String {
+    let shown: Vec<String> = rates
+        .iter()
+        .map(|used| match (used.rate.get(), used.origin) {
+            (1, SamplingOrigin::Assumed) => "sampling not said".to_owned(),
+            (1, _) => "not sampled".to_owned(),
+            (rate, origin) => format!("1 in {} ({})", grouped(rate.into()), origin.name()),
+        })
+        .collect();
+    if shown.is_empty() { "no record".to_owned() } else { shown.join(", ") }
 }
 
 /// Rows below an empty line; the first column to the left, the others to the right.

@@ -28,7 +28,8 @@ struct Transport {
     tcp_flags: u16,
 }
 
-#[inline]
+#[expect(clippy::inline_always, reason = "a frame that is copied costs as much as reading it")]
+#[inline(always)]
 pub(super) fn read(data: &[u8]) -> Option<Frame> {
     let (addresses, mut rest) = data.split_first_chunk::<14>()?;
     let mut number = u16::from_be_bytes([addresses[12], addresses[13]]);

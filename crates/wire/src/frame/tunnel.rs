@@ -151,9 +151,9 @@ impl fmt::Debug for TunnelPath {
     }
 }
 
-/// Can the payload of this UDP, TCP or ICMP packet be a tunnel?
-pub(super) fn may_start(frame: &Frame) -> bool {
-    frame.protocol == UDP && entrance::kind_of_ports(frame.src_port, frame.dst_port).is_some()
+/// Can the payload of a UDP, TCP or ICMP packet with these ports be a tunnel?
+pub(super) fn may_start(protocol: u8, src_port: u16, dst_port: u16) -> bool {
+    protocol == UDP && entrance::kind_of_ports(src_port, dst_port).is_some()
 }
 
 /// Goes on from the outermost packet in `frame`, as deep as the policy says.

@@ -90,6 +90,20 @@ impl Plan {
         self.slots.iter().filter_map(|slot| Some((slot.element?, slot.role)))
     }
 
+    /// Where the known elements are, in order: one for each of [`Record::fields`].
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        self.slots.iter().filter_map(|slot| {
+            let Slot { offset, length, element, role } = *slot;
+            Some(Place { element: element?, role, offset, length })
+        })
+    }
+
+    /// The records in the body of a set, which starts at `offset` in its datagram.
+    #[inline]
+    pub fn records<'a>(&self, body: &'a [u8], offset: u32) -> Records<'a, '_> {
+        Records { plan: self, rest: body, offset }
+    }
+
     /// Length of the record at the start of `rest`, or as much of it as is known: when the record
     /// is cut, more than `rest` has.
     #[inline]
@@ -105,6 +119,20 @@ impl Plan {
         }
         end + usize::from(self.tail)
     }
+}
+
+/// Where in each record a known element is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which element it is.
+    pub element: Element,
+    /// What it is about.
+    pub role: Role,
+    /// From the start of the record or, where variable-length fields come before it, from the end
+    /// of the last of these.
+    pub offset: u16,
+    /// Length of the value in bytes, or [`VARIABLE_LENGTH`].
+    pub length: u16,
 }
 
 /// Start and length of the variable-length value whose length is written at `start` (RFC 7011 §7).
@@ -149,11 +177,6 @@ pub struct Records<'a, 'p> {
 }
 
 impl<'a, 'p> Records<'a, 'p> {
-    /// `offset` is where in the datagram `body` starts.
-    pub(super) fn new(plan: &'p Plan, body: &'a [u8], offset: u32) -> Self {
-        Self { plan, rest: body, offset }
-    }
-
     /// What is left, once the iterator has ended without an error: padding.
     pub fn rest(&self) -> &'a [u8] {
         self.rest

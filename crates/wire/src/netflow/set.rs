@@ -66,7 +66,7 @@ impl<'a> Set<'a> {
     /// The records, as the template describes them that the plan was compiled from.
     #[inline]
     pub fn records<'p>(&self, plan: &'p Plan) -> Records<'a, 'p> {
-        Records::new(plan, self.body, self.offset())
+        plan.records(self.body, self.offset())
     }
 }
 

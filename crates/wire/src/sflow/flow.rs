@@ -7,6 +7,7 @@ use super::gateway::Gateway;
 use super::sample::{DataFormat, record_count, tagged};
 use super::xdr::Xdr;
 use super::{SflowError, Version};
+use crate::cursor::Cut;
 use crate::frame::LinkType;
 
 /// One record of a flow or discard sample.
@@ -179,6 +180,58 @@ impl<'a> FlowRecords<'a> {
         self.rest.remaining()
     }
 
+    /// Records announced and not read yet.
+    pub const fn left(&self) -> u32 {
+        self.left
+    }
+
+    /// The next record, if it is a sampled header of version 5 that can be read. Does not move
+    /// otherwise, so that [`Iterator::next`] tells what there is.
+    ///
+    /// It gives no more than `next` does, but a header that is not passed on inside of an enum
+    /// stays in registers, which is worth a factor of two to whoever reads millions.
+    #[inline]
+    pub fn next_header(&mut self) -> Option<RawHeader<'a>> {
+        if self.layout != Layout::Tagged {
+            return None;
+        }
+        let left = self.left.checked_sub(1)?;
+        let mut rest = self.rest;
+        let (format, mut body) = tagged(&mut rest).ok()?;
+        if format != DataFormat::standard(1) {
+            return None;
+        }
+        let raw = header(&mut body).ok()?;
+        (self.left, self.rest) = (left, rest);
+        Some(raw)
+    }
+
+    /// The next switch record, past all others, which are not looked into.
+    #[inline]
+    pub fn next_switch(&mut self) -> Result<Option<SwitchData>, SflowError> {
+        if self.layout != Layout::Tagged {
+            return self.next_switch_of_old();
+        }
+        while let Some(left) = self.left.checked_sub(1) {
+            self.left = left;
+            let (format, mut body) = tagged(&mut self.rest)?;
+            if format == DataFormat::standard(1001) {
+                return switch(&mut body).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    #[inline(never)]
+    fn next_switch_of_old(&mut self) -> Result<Option<SwitchData>, SflowError> {
+        for record in self {
+            if let FlowData::Switch(switch) = record? {
+                return Ok(Some(switch));
+            }
+        }
+        Ok(None)
+    }
+
     #[inline]
     fn read(&mut self) -> Result<FlowData<'a>, SflowError> {
         let found = match self.layout {
@@ -238,10 +291,14 @@ fn decode(format: DataFormat, mut body: Xdr<'_>) -> Result<FlowData<'_>, SflowEr
     if format != DataFormat::standard(1) {
         return decode_other(format, body);
     }
+    Ok(FlowData::Header(header(&mut body)?))
+}
+
+#[inline]
+fn header<'a>(body: &mut Xdr<'a>) -> Result<RawHeader<'a>, Cut> {
     let [protocol, frame_length, stripped, length] = body.words()?;
     let header = body.bytes(length)?;
-    let protocol = HeaderProtocol(protocol);
-    Ok(FlowData::Header(RawHeader { protocol, frame_length, stripped, header }))
+    Ok(RawHeader { protocol: HeaderProtocol(protocol), frame_length, stripped, header })
 }
 
 #[inline(never)]
@@ -332,6 +389,7 @@ fn ip_packet(front: [u32; 2], src: IpAddr, dst: IpAddr, behind: [u32; 4]) -> IpP
     }
 }
 
+#[inline]
 fn switch(xdr: &mut Xdr<'_>) -> Result<SwitchData, SflowError> {
     let [src_vlan, src_priority, dst_vlan, dst_priority] = xdr.words()?;
     Ok(SwitchData { src_vlan, src_priority, dst_vlan, dst_priority })

@@ -175,6 +175,12 @@ impl<'a> FlowSample<'a> {
         self.records.clone()
     }
 
+    /// A flow sample in its compact form, if the format is that and it can be read.
+    #[inline]
+    pub(super) fn of_format(format: DataFormat, body: Xdr<'a>) -> Option<Self> {
+        if format == DataFormat::standard(1) { Self::compact(body).ok() } else { None }
+    }
+
     #[inline]
     fn compact(mut body: Xdr<'a>) -> Result<Self, SflowError> {
         let [sequence, source, sampling_rate, sample_pool, drops, input, output] =

@@ -1,0 +1,375 @@
+//! When a flow's packets count: all when its record arrives, or spread over as long a time as the
+//! flow lasted. docs/flows-time.md says what each means for detection.
+//!
+//! A record with a duration of d that arrives at t pays its packets out in whole numbers between t
+//! and t + d, at its mean rate from the moment of arrival: after a part of the time, the packets
+//! paid differ from that part by less than one. Bytes follow packets. Fast flows pay every 100 ms,
+//! others every second, and slow ones when a packet is due; the first instant is shifted by a hash
+//! of the record's number, so that the flows of one datagram do not pay in step.
+//!
+//! Records lie in a wheel of ticks, linked by index: a tick costs as much as it has payments.
+//! Nothing is allocated after construction but what the output needs.
+
+use std::time::Duration;
+
+use tidewall_model::{FlowRecord, Timestamp};
+
+/// How flows are credited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Crediting {
+    /// All of a flow when its record arrives.
+    #[default]
+    Arrival,
+    /// Evenly over a time as long as the flow lasted, from the arrival of its record on.
+    Spread {
+        /// Longer flows are spread over this.
+        longest: Duration,
+    },
+}
+
+impl Crediting {
+    /// Spread over up to five minutes.
+    pub const SPREAD: Self = Self::Spread { longest: Duration::from_mins(5) };
+}
+
+/// Payments happen at multiples of this.
+const TICK_NS: u64 = 100_000_000;
+
+/// No flow is spread over more.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// Shorter flows are credited on arrival.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// Ticks between two payments of a flow that is not fast.
+const STEP: u64 = 10;
+
+/// A flow with so many packets, or bytes, a second pays every tick: a second's worth at once would
+/// look like a burst. There can be few of them.
+const FAST_PPS: u64 = 1000;
+const FAST_BYTES_PER_SECOND: u64 = 1_000_000;
+
+/// Ticks that one call of [`Spreader::advance`] pays for at most.
+const TICKS_A_CALL: u64 = 10;
+
+/// Slots of the wheel; what is due later is put off.
+const SLOTS: usize = 4096;
+
+/// Time may run back by so much, and payments wait. Beyond it, the clock was set.
+const BACK: Duration = Duration::from_mins(1);
+
+const NONE: u32 = u32::MAX;
+
+/// A record that is being paid out.
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    record: FlowRecord,
+    /// Packets paid out.
+    paid: u64,
+    /// Tick in which it arrived, and ticks that it lasts.
+    start: u64,
+    ticks: u64,
+    /// Tick of the next payment.
+    due: u64,
+    /// Below `ticks`: shifts the instants at which a packet is whole.
+    dither: u64,
+    step: u64,
+    /// The next in its slot, or in the list of free places.
+    next: u32,
+}
+
+/// Pays out records over their durations.
+#[derive(Debug)]
+pub struct Spreader {
+    longest: Duration,
+    capacity: usize,
+    places: Vec<Live>,
+    free: u32,
+    live: usize,
+    /// The first of each slot.
+    slots: Vec<u32>,
+    /// The last tick that is paid.
+    tick: u64,
+    started: bool,
+    not_spread: u64,
+}
+
+impl Spreader {
+    /// Records alive at once, unless said otherwise: 42 MB.
+    pub const CAPACITY: usize = 262_144;
+
+    /// Spreads over up to `longest` (a day at most), with room for so many records at once: 160 bytes each.
+    pub fn new(longest: Duration, capacity: usize) -> Self {
+        let capacity = capacity.min(NONE as usize - 1);
+        Self {
+            longest: longest.min(LONGEST),
+            capacity,
+            places: Vec::with_capacity(capacity),
+            free: NONE,
+            live: 0,
+            slots: vec![NONE; SLOTS],
+            tick: 0,
+            started: false,
+            not_spread: 0,
+        }
+    }
+
+    /// Takes a record that arrived at its `time`; `duration` is how long its flow lasted. What is
+    /// not spread goes to `out` at once: flows of less than a second or of one packet, and records
+    /// for which there is no room. Call [`Self::advance`] with the time of arrival before.
+    pub fn push(&mut self, record: FlowRecord, duration: Duration, out: &mut Vec<FlowRecord>) {
+        let duration = duration.min(self.longest);
+        if duration < SHORTEST || record.packets < 2 {
+            out.push(record);
+            return;
+        }
+        if self.live >= self.capacity {
+            self.not_spread += 1;
+            out.push(record);
+            return;
+        }
+        self.start_at(record.time);
+        let mut live = Live::new(record, duration, self.tick);
+        live.due = live.first_due();
+        self.place(live);
+    }
+
+    /// Pays what is due up to `now`, in order of time and number. When it gives true, more is due:
+    /// use what is in `out` and call again. A call pays for at most a second, so that `out` stays
+    /// small after a pause.
+    ///
+    /// A step forward that ends every record pays each of them whole, in one piece at its own
+    /// end. A step back of more than a minute is a clock that was set: the records go on from
+    /// there. After a smaller one payments wait for the time to come again.
+    #[must_use = "when true, more is due: call again"]
+    pub fn advance(&mut self, now: Timestamp, out: &mut Vec<FlowRecord>) -> bool {
+        self.start_at(now);
+        let target = now.0 / TICK_NS;
+        if target < self.tick {
+            if (self.tick - target) * TICK_NS > BACK.as_nanos() as u64 {
+                self.set_back(target);
+            }
+            return false;
+        }
+        if self.live == 0 {
+            self.tick = target;
+            return false;
+        }
+        if (target - self.tick) * TICK_NS > self.longest.as_nanos() as u64 + TICK_NS {
+            self.settle(target, out);
+            return false;
+        }
+        let last = target.min(self.tick + TICKS_A_CALL);
+        while self.tick < last {
+            self.tick += 1;
+            self.pay_tick(out);
+        }
+        last < target
+    }
+
+    /// Pays all that is left, each record in one piece at its end: no more time will pass.
+    pub fn finish(&mut self, out: &mut Vec<FlowRecord>) {
+        self.settle(u64::MAX / TICK_NS, out);
+        self.started = false;
+    }
+
+    /// Records being paid out.
+    pub const fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Records that were credited on arrival for want of room.
+    pub const fn not_spread(&self) -> u64 {
+        self.not_spread
+    }
+
+    fn start_at(&mut self, now: Timestamp) {
+        if !self.started {
+            self.started = true;
+            self.tick = now.0 / TICK_NS;
+        }
+    }
+
+    /// Puts a record where it is found when it is due, or as far ahead as the wheel reaches.
+    fn place(&mut self, live: Live) {
+        let place = if self.free == NONE {
+            self.places.push(live);
+            self.places.len() as u32 - 1
+        } else {
+            let place = self.free;
+            if let Some(slot) = self.places.get_mut(place as usize) {
+                self.free = slot.next;
+                *slot = live;
+            }
+            place
+        };
+        self.live += 1;
+        self.link(place);
+    }
+
+    fn link(&mut self, place: u32) {
+        let Some(live) = self.places.get_mut(place as usize) else { return };
+        let tick = live.due.clamp(self.tick + 1, self.tick + SLOTS as u64 - 1);
+        if let Some(first) = self.slots.get_mut(tick as usize % SLOTS) {
+            live.next = std::mem::replace(first, place);
+        }
+    }
+
+    fn release(&mut self, place: u32) {
+        if let Some(live) = self.places.get_mut(place as usize) {
+            live.next = std::mem::replace(&mut self.free, place);
+            self.live -= 1;
+        }
+    }
+
+    /// Pays what is due in the current tick.
+    fn pay_tick(&mut self, out: &mut Vec<FlowRecord>) {
+        let Some(first) = self.slots.get_mut(self.tick as usize % SLOTS) else { return };
+        let mut place = std::mem::replace(first, NONE);
+        let begin = out.len();
+        while let Some(live) = self.places.get_mut(place as usize) {
+            let (this, next) = (place, live.next);
+            place = next;
+            if live.due <= self.tick {
+                out.extend(live.pay(self.tick));
+            }
+            if live.paid < live.record.packets {
+                self.link(this);
+            } else {
+                self.release(this);
+            }
+        }
+        // The order in a slot depends on when the records were put there.
+        if let Some(paid) = out.get_mut(begin..) {
+            paid.sort_unstable_by_key(|record| record.seq);
+        }
+    }
+
+    /// Time jumped: one piece of each record, for all that was due on the way.
+    fn settle(&mut self, target: u64, out: &mut Vec<FlowRecord>) {
+        let begin = out.len();
+        let mut place = self.unlink_all();
+        self.tick = target;
+        while let Some(live) = self.places.get_mut(place as usize) {
+            let (this, next) = (place, live.next);
+            place = next;
+            out.extend(live.pay(target));
+            if live.paid < live.record.packets {
+                self.link(this);
+            } else {
+                self.release(this);
+            }
+        }
+        if let Some(paid) = out.get_mut(begin..) {
+            paid.sort_unstable_by_key(|record| (record.time, record.seq));
+        }
+    }
+
+    /// The clock was set back: everything is moved with it.
+    fn set_back(&mut self, target: u64) {
+        let by = self.tick - target;
+        let mut place = self.unlink_all();
+        self.tick = target;
+        while let Some(live) = self.places.get_mut(place as usize) {
+            let (this, next) = (place, live.next);
+            place = next;
+            live.start = live.start.saturating_sub(by);
+            live.due = live.due.saturating_sub(by);
+            self.link(this);
+        }
+    }
+
+    /// Empties the wheel; gives the first of one list of all records.
+    fn unlink_all(&mut self) -> u32 {
+        let mut all = NONE;
+        for first in &mut self.slots {
+            let mut place = std::mem::replace(first, NONE);
+            while let Some(live) = self.places.get_mut(place as usize) {
+                let next = std::mem::replace(&mut live.next, all);
+                all = place;
+                place = next;
+            }
+        }
+        all
+    }
+}
+
+impl Live {
+    /// A record that begins to pay when it arrives, but not before the tick that is paid.
+    fn new(record: FlowRecord, duration: Duration, tick: u64) -> Self {
+        let ticks = (duration.as_nanos() as u64 / TICK_NS).max(1);
+        let hash = mix(record.seq);
+        let rate = |amount: u64| amount / duration.as_secs().max(1);
+        let fast = rate(record.scaled_packets()) >= FAST_PPS
+            || rate(record.scaled_bytes()) >= FAST_BYTES_PER_SECOND;
+        Self {
+            record,
+            paid: 0,
+            start: tick.max(record.time.0 / TICK_NS),
+            ticks,
+            due: 0,
+            dither: (hash >> 32) % ticks,
+            step: if fast { 1 } else { STEP },
+            next: NONE,
+        }
+    }
+
+    fn first_due(&self) -> u64 {
+        let shift = 1 + mix(self.record.seq) % self.step;
+        self.due_from(self.start + shift)
+    }
+
+    /// The first tick from this one on that has a packet to pay.
+    fn due_from(&self, tick: u64) -> u64 {
+        let whole = u128::from(self.ticks) * (u128::from(self.paid) + 1) - u128::from(self.dither);
+        let after = whole.div_ceil(u128::from(self.record.packets.max(1)));
+        let after = u64::try_from(after).unwrap_or(u64::MAX);
+        tick.max(self.start.saturating_add(after)).min(self.end())
+    }
+
+    const fn end(&self) -> u64 {
+        self.start.saturating_add(self.ticks)
+    }
+
+    /// What is due in this tick, or was until the record's end.
+    fn pay(&mut self, tick: u64) -> Option<FlowRecord> {
+        let tick = tick.min(self.end());
+        let elapsed = tick.saturating_sub(self.start);
+        let packets = self.record.packets;
+        let to_pay = part(packets, elapsed, self.ticks, self.dither);
+        let piece = (to_pay > self.paid).then(|| {
+            let bytes = |paid| part(self.record.bytes, paid, packets, 0);
+            FlowRecord {
+                time: Timestamp(tick.saturating_mul(TICK_NS)),
+                packets: to_pay - self.paid,
+                bytes: bytes(to_pay) - bytes(self.paid),
+                ..self.record
+            }
+        });
+        self.paid = to_pay.max(self.paid);
+        self.due = self.due_from(tick + self.step);
+        piece
+    }
+}
+
+/// Part `of` of a whole, rounded down after adding a dither below `whole`.
+fn part(total: u64, of: u64, whole: u64, dither: u64) -> u64 {
+    let whole = whole.max(1);
+    let small = total.checked_mul(of).and_then(|product| product.checked_add(dither));
+    if let Some(product) = small {
+        return product / whole;
+    }
+    let product = u128::from(total) * u128::from(of) + u128::from(dither);
+    u64::try_from(product / u128::from(whole)).unwrap_or(total)
+}
+
+/// Scatters record numbers (the finaliser of SplitMix64).
+const fn mix(number: u64) -> u64 {
+    let mut x = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests;

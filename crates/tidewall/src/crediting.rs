@@ -1,0 +1,55 @@
+//! When the packets of a flow record count, for replay and service alike.
+
+use std::time::Duration;
+
+use tidewall_collect::{Crediting, Spreader};
+use tidewall_model::{FlowRecord, Timestamp};
+
+/// Passes records on when they come, or over as long a time as their flows lasted.
+#[derive(Debug)]
+pub(crate) struct Creditor(Option<Box<Spreader>>);
+
+impl Creditor {
+    pub(crate) fn new(crediting: Crediting) -> Self {
+        Self(match crediting {
+            Crediting::Arrival => None,
+            Crediting::Spread { longest } => {
+                Some(Box::new(Spreader::new(longest, Spreader::CAPACITY)))
+            }
+        })
+    }
+
+    /// Takes a record of a flow that lasted so long. What counts now is added to `out`.
+    #[inline]
+    pub(crate) fn take(
+        &mut self,
+        record: FlowRecord,
+        lasted: Duration,
+        out: &mut Vec<FlowRecord>,
+    ) {
+        match &mut self.0 {
+            None => out.push(record),
+            Some(spreader) => spreader.push(record, lasted, out),
+        }
+    }
+
+    /// Adds what counts by `now`. When it gives true, more does: take what is in `out` away and
+    /// call again.
+    #[inline]
+    #[must_use = "when true, more is due: call again"]
+    pub(crate) fn advance(&mut self, now: Timestamp, out: &mut Vec<FlowRecord>) -> bool {
+        self.0.as_mut().is_some_and(|spreader| spreader.advance(now, out))
+    }
+
+    /// Adds what is left: no more time will pass.
+    pub(crate) fn finish(&mut self, out: &mut Vec<FlowRecord>) {
+        if let Some(spreader) = &mut self.0 {
+            spreader.finish(out);
+        }
+    }
+
+    /// Records that counted when they came because there was no room to spread them.
+    pub(crate) fn not_spread(&self) -> u64 {
+        self.0.as_ref().map_or(0, |spreader| spreader.not_spread())
+    }
+}
