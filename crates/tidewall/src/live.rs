@@ -16,11 +16,12 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, bail};
 use tidewall_capture::udp::{UdpConfig, UdpSource};
-use tidewall_collect::{NetflowCollector, SflowCollector, Spreader};
+use tidewall_collect::{NetflowCollector, SflowCollector};
 use tidewall_engine::{Conductor, Policy};
 use tidewall_model::Prefix;
 
 use crate::config::{Flows, Frames, Listen};
+use crate::crediting::Creditor;
 use clock::Clock;
 use hub::Hub;
 use judge::{Judge, Order};
@@ -130,7 +131,7 @@ impl Live {
             let worker = FlowWorker {
                 source,
                 collector,
-                spreader: Spreader::new(plan.flows.crediting),
+                creditor: Creditor::new(plan.flows.crediting),
                 shard: shard.clone(),
                 clock,
                 status,

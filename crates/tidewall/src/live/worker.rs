@@ -9,12 +9,14 @@ use std::time::Duration;
 use tidewall_capture::udp::UdpSource;
 use tidewall_capture::{DatagramSink, ReceiveError, SourceStatistics};
 use tidewall_collect::{
-    ExportDatagram, FlowDetail, FlowSink, NetflowCollector, SflowCollector, Spreader,
+    ExportDatagram, ExporterHealth, ExporterKey, FlowDetail, FlowSink, NetflowCollector,
+    SflowCollector,
 };
 use tidewall_model::{DropCounters, FlowRecord, Timestamp};
 
 use super::clock::Clock;
 use super::shards::SharedShard;
+use crate::crediting::Creditor;
 use crate::exports::ExporterReport;
 
 /// A source is waited for at most so long: then the worker looks whether it should end.
@@ -98,11 +100,12 @@ impl Collector {
     }
 
     fn exporters(&self, now: Timestamp) -> Vec<ExporterReport> {
-        let all = match self {
-            Self::Sflow(collector) => collector.exporters(),
-            Self::Netflow(collector) => collector.exporters(),
-        };
-        all.into_iter().map(|(key, health)| ExporterReport::new(key, health, now)).collect()
+        let report =
+            |(key, health): (&ExporterKey, &ExporterHealth)| ExporterReport::new(key, health, now);
+        match self {
+            Self::Sflow(collector) => collector.exporters().into_iter().map(report).collect(),
+            Self::Netflow(collector) => collector.exporters().map(report).collect(),
+        }
     }
 }
 
@@ -113,7 +116,7 @@ pub struct FlowWorker {
     /// What reads them.
     pub collector: Collector,
     /// When their records count.
-    pub spreader: Spreader,
+    pub creditor: Creditor,
     /// Where they are counted.
     pub shard: SharedShard,
     /// The process's clock.
@@ -127,7 +130,7 @@ pub struct FlowWorker {
 /// What happens to each datagram and record of a batch.
 struct Intake<'a> {
     collector: &'a mut Collector,
-    spreader: &'a mut Spreader,
+    creditor: &'a mut Creditor,
     clock: Clock,
     seq: &'a mut u64,
     batch: &'a mut Vec<FlowRecord>,
@@ -137,13 +140,13 @@ impl DatagramSink for Intake<'_> {
     fn datagram(&mut self, from: SocketAddr, _kernel: Timestamp, data: &[u8]) {
         let datagram = ExportDatagram::new(from, self.clock.now(), data);
         let mut records =
-            Records { spreader: self.spreader, seq: self.seq, batch: self.batch };
+            Records { creditor: self.creditor, seq: self.seq, batch: self.batch };
         self.collector.decode(&datagram, &mut records);
     }
 }
 
 struct Records<'a> {
-    spreader: &'a mut Spreader,
+    creditor: &'a mut Creditor,
     seq: &'a mut u64,
     batch: &'a mut Vec<FlowRecord>,
 }
@@ -155,7 +158,8 @@ impl FlowSink for Records<'_> {
     fn flow(&mut self, record: &FlowRecord, detail: &FlowDetail) {
         let record = FlowRecord { seq: *self.seq, ..*record };
         *self.seq += 1;
-        self.spreader.take(&record, detail.duration(), self.batch);
+        let lasted = Duration::from_millis(detail.duration_ms.into());
+        self.creditor.take(record, lasted, self.batch);
     }
 }
 
@@ -198,10 +202,13 @@ impl FlowWorker {
         seq: &mut u64,
         batch: &mut Vec<FlowRecord>,
     ) -> Result<usize, ReceiveError> {
-        self.spreader.advance(self.clock.now(), batch);
+        while self.creditor.advance(self.clock.now(), batch) {
+            self.shard.with(|shard| shard.ingest(batch));
+            batch.clear();
+        }
         let mut intake = Intake {
             collector: &mut self.collector,
-            spreader: &mut self.spreader,
+            creditor: &mut self.creditor,
             clock: self.clock,
             seq,
             batch,
