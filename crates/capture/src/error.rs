@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use tidewall_wire::pcap::CaptureError;
 
+use crate::libpcap::LibpcapError;
+use crate::packet_filter::ProgramTooLong;
 use crate::udp::SteeringError;
 
 /// Why a source cannot be opened. Each message says what was tried and what to do.
@@ -30,6 +31,51 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: SteeringError,
     },
+    /// An interface cannot be captured from.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// The interface's frames begin with something that is not known here.
+    #[error(
+        "interface {interface}: hardware type {hardware} is not known to af_packet; try libpcap"
+    )]
+    LinkType {
+        /// Name of the interface.
+        interface: String,
+        /// Its ARPHRD value.
+        hardware: u16,
+    },
+    /// The filter is too long for the kernel.
+    #[error("interface {interface}: {reason}")]
+    Filter {
+        /// Name of the interface.
+        interface: String,
+        /// What is wrong with it.
+        reason: ProgramTooLong,
+    },
+    /// libpcap is missing, or refuses.
+    #[error(transparent)]
+    Libpcap(#[from] LibpcapError),
+}
+
+/// A step on the way to capturing from an interface failed.
+#[derive(Debug, thiserror::Error)]
+#[error("interface {interface}: {step}: {reason}{}", hint(.reason))]
+pub struct InterfaceError {
+    /// Name of the interface.
+    pub interface: String,
+    /// What was tried.
+    pub step: &'static str,
+    /// The system's answer.
+    pub reason: io::Error,
+}
+
+impl InterfaceError {
+    /// Makes errors about one interface: first the step, then the answer.
+    pub(crate) fn of<'a>(
+        interface: &'a str,
+    ) -> impl Fn(&'static str) -> Box<dyn FnOnce(io::Error) -> Self + 'a> + Copy + 'a {
+        move |step| Box::new(move |reason| Self { interface: interface.to_owned(), step, reason })
+    }
 }
 
 /// Why a source cannot be driven any further. Everything passing is handled inside the source.

@@ -20,16 +20,21 @@ use std::net::SocketAddr;
 use tidewall_model::Timestamp;
 use tidewall_wire::frame::LinkType;
 
+pub mod af_packet;
 mod affinity;
 mod classic_bpf;
 mod clock;
 mod error;
+mod interface;
+mod libpcap;
+pub mod packet_filter;
 mod statistics;
 mod system;
 pub mod udp;
 
 pub use affinity::{PinError, online_cpus, pin_current_thread};
-pub use error::{OpenError, ReceiveError};
+pub use error::{InterfaceError, OpenError, ReceiveError};
+pub use libpcap::LibpcapError;
 pub use statistics::SourceStatistics;
 
 /// Receives the datagrams of a UDP source.
