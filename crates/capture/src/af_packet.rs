@@ -155,12 +155,10 @@ impl AfPacketSource {
         config: &AfPacketConfig,
         sockets: NonZeroUsize,
     ) -> Result<Vec<Self>, OpenError> {
-        let fail = InterfaceError::of(&config.interface);
-        let index = system::interface_index(&config.interface).map_err(fail("looking it up"))?;
         let mut group = Vec::with_capacity(sockets.get());
         let mut id = None;
         for _ in 0..sockets.get() {
-            let source = Self::closed(config, index)?;
+            let source = Self::closed(config)?;
             if sockets.get() > 1 {
                 id = Some(source.join(config, id)?);
             }
@@ -173,11 +171,13 @@ impl AfPacketSource {
     }
 
     /// A bound socket that lets nothing through yet.
-    fn closed(config: &AfPacketConfig, index: u32) -> Result<Self, OpenError> {
+    fn closed(config: &AfPacketConfig) -> Result<Self, OpenError> {
         let fail = InterfaceError::of(&config.interface);
         // Protocol 0 keeps frames out until the socket is bound.
         let socket = system::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, 0)
             .map_err(fail("making an AF_PACKET socket"))?;
+        let index = system::interface_index(socket.as_fd(), &config.interface)
+            .map_err(fail("looking it up"))?;
         let link = interface::link_type(&socket, &config.interface)?;
         let ring = make_ring(&socket, config)?;
         if config.ignore_outgoing {
@@ -273,8 +273,11 @@ impl AfPacketSource {
         if let Some(count) = self.take_block(sink) {
             return Ok(count);
         }
-        if self.down && system::interface_index(&self.interface).ok() != Some(self.index) {
-            return Err(ReceiveError::InterfaceGone { interface: self.interface.clone() });
+        if self.down {
+            let index = system::interface_index(self.socket.as_fd(), &self.interface);
+            if index.ok() != Some(self.index) {
+                return Err(ReceiveError::InterfaceGone { interface: self.interface.clone() });
+            }
         }
         Ok(0)
     }

@@ -1,7 +1,7 @@
 //! The system calls of this crate that are more than one source's business, as safe functions.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_int, c_short};
+use std::ffi::{c_int, c_short};
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -199,32 +199,38 @@ pub(crate) fn send(socket: BorrowedFd<'_>, data: &[u8]) -> io::Result<()> {
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Number of an interface.
-pub(crate) fn interface_index(name: &str) -> io::Result<u32> {
-    let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
-    // SAFETY: a C string that lives through the call.
-    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
-        0 => Err(io::Error::last_os_error()),
-        index => Ok(index),
-    }
+/// Number of an interface, as the socket's name space knows it.
+pub(crate) fn interface_index(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32> {
+    let request = ask_interface(socket, name, libc::SIOCGIFINDEX)?;
+    // SAFETY: this is the member that SIOCGIFINDEX has written.
+    let index = unsafe { request.ifr_ifru.ifru_ifindex };
+    u32::try_from(index).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 /// Hardware type of an interface (ARPHRD), as the socket's name space knows it.
 pub(crate) fn hardware_type(socket: BorrowedFd<'_>, name: &str) -> io::Result<u16> {
-    // SAFETY: all-zero is a valid `ifreq`.
-    let mut request: libc::ifreq = unsafe { mem::zeroed() };
-    if name.len() >= request.ifr_name.len() {
-        return Err(io::Error::from_raw_os_error(libc::ENODEV));
-    }
-    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from as _;
-    }
-    // SAFETY: SIOCGIFHWADDR reads and writes one `ifreq`.
-    let answer =
-        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR as _, &raw mut request) };
-    checked(answer)?;
+    let request = ask_interface(socket, name, libc::SIOCGIFHWADDR)?;
     // SAFETY: this is the member that SIOCGIFHWADDR has written.
     Ok(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
+}
+
+/// A request that reads and writes one `ifreq`.
+fn ask_interface(
+    socket: BorrowedFd<'_>,
+    name: &str,
+    request: libc::c_ulong,
+) -> io::Result<libc::ifreq> {
+    // SAFETY: all-zero is a valid `ifreq`.
+    let mut answer: libc::ifreq = unsafe { mem::zeroed() };
+    if name.is_empty() || name.len() >= answer.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (to, from) in answer.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as _;
+    }
+    // SAFETY: the callers' requests read and write one `ifreq`, which lives through the call.
+    checked(unsafe { libc::ioctl(socket.as_raw_fd(), request as _, &raw mut answer) })?;
+    Ok(answer)
 }
 
 /// Binds the calling thread to these CPUs.
