@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use tidewall_wire::pcap::CaptureError;
 
+use crate::af_xdp::XdpError;
 use crate::libpcap::LibpcapError;
 use crate::packet_filter::ProgramTooLong;
 use crate::udp::SteeringError;
@@ -52,6 +53,9 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: ProgramTooLong,
     },
+    /// AF_XDP does not work here.
+    #[error(transparent)]
+    Xdp(#[from] XdpError),
     /// libpcap is missing, or refuses.
     #[error(transparent)]
     Libpcap(#[from] LibpcapError),

@@ -21,7 +21,9 @@ use tidewall_model::Timestamp;
 use tidewall_wire::frame::LinkType;
 
 pub mod af_packet;
+pub mod af_xdp;
 mod affinity;
+mod bpf;
 mod classic_bpf;
 mod clock;
 mod error;

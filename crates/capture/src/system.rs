@@ -214,23 +214,56 @@ pub(crate) fn hardware_type(socket: BorrowedFd<'_>, name: &str) -> io::Result<u1
     Ok(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
 }
 
-/// A request that reads and writes one `ifreq`.
+/// Receive queues in use of an interface; 1 when its driver does not say.
+pub(crate) fn receive_queues(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32> {
+    /// `struct ethtool_channels`.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Channels {
+        command: u32,
+        most: [u32; 4],
+        receive: u32,
+        transmit: u32,
+        other: u32,
+        combined: u32,
+    }
+    const ETHTOOL_GCHANNELS: u32 = 0x3c;
+    let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
+    let mut request = named_request(name)?;
+    request.ifr_ifru.ifru_data = (&raw mut channels).cast();
+    // SAFETY: SIOCETHTOOL reads one `ifreq` and, for this command, fills the struct it points to;
+    // both live through the call.
+    let answer =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
+    match checked(answer) {
+        Ok(_) => Ok(channels.receive.saturating_add(channels.combined).max(1)),
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(1),
+        Err(error) => Err(error),
+    }
+}
+
+/// A request that reads and writes one `ifreq` with integers in it.
 fn ask_interface(
     socket: BorrowedFd<'_>,
     name: &str,
     request: libc::c_ulong,
 ) -> io::Result<libc::ifreq> {
-    // SAFETY: all-zero is a valid `ifreq`.
-    let mut answer: libc::ifreq = unsafe { mem::zeroed() };
-    if name.is_empty() || name.len() >= answer.ifr_name.len() {
-        return Err(io::Error::from_raw_os_error(libc::ENODEV));
-    }
-    for (to, from) in answer.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from as _;
-    }
+    let mut answer = named_request(name)?;
     // SAFETY: the callers' requests read and write one `ifreq`, which lives through the call.
     checked(unsafe { libc::ioctl(socket.as_raw_fd(), request as _, &raw mut answer) })?;
     Ok(answer)
+}
+
+fn named_request(name: &str) -> io::Result<libc::ifreq> {
+    // SAFETY: all-zero is a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    if name.is_empty() || name.len() >= request.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as _;
+    }
+    Ok(request)
 }
 
 /// Binds the calling thread to these CPUs.
