@@ -8,6 +8,7 @@ use tidewall_wire::pcap::CaptureError;
 use crate::af_xdp::XdpError;
 use crate::libpcap::LibpcapError;
 use crate::packet_filter::ProgramTooLong;
+use crate::pipe::PipeError;
 use crate::udp::SteeringError;
 
 /// Why a source cannot be opened. Each message says what was tried and what to do.
@@ -56,6 +57,9 @@ pub enum OpenError {
     /// AF_XDP does not work here.
     #[error(transparent)]
     Xdp(#[from] XdpError),
+    /// A stream cannot be opened.
+    #[error(transparent)]
+    Pipe(#[from] PipeError),
     /// libpcap is missing, or refuses.
     #[error(transparent)]
     Libpcap(#[from] LibpcapError),
@@ -108,8 +112,9 @@ pub enum ReceiveError {
         /// libpcap's message.
         reason: String,
     },
-    /// What comes through the pipe is not a capture, or is damaged. The next call begins anew.
-    #[error("{origin}: {reason}; waiting for the next writer")]
+    /// What comes through the pipe is not a capture, or is damaged. The source may be driven on: it
+    /// waits for the next writer.
+    #[error("{origin}: {reason}")]
     Stream {
         /// The pipe's name.
         origin: String,

@@ -53,6 +53,15 @@ pub(crate) fn bind<A: Plain>(socket: BorrowedFd<'_>, address: &A) -> io::Result<
     checked(answer).map(drop)
 }
 
+/// The address of a netlink socket that hears `groups`; the kernel chooses its port.
+pub(crate) fn netlink_address(groups: u32) -> libc::sockaddr_nl {
+    // SAFETY: all-zero is a valid address.
+    let mut address: libc::sockaddr_nl = unsafe { mem::zeroed() };
+    address.nl_family = libc::AF_NETLINK as _;
+    address.nl_groups = groups;
+    address
+}
+
 /// Sets a socket option.
 pub(crate) fn set_option<T: Plain>(
     socket: BorrowedFd<'_>,
