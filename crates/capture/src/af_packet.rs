@@ -172,7 +172,7 @@ impl AfPacketSource {
 
     /// A bound socket that lets nothing through yet.
     fn closed(config: &AfPacketConfig) -> Result<Self, OpenError> {
-        let fail = InterfaceError::of(&config.interface);
+        let fail = |step| InterfaceError::at(&config.interface, step);
         // Protocol 0 keeps frames out until the socket is bound.
         let socket = system::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, 0)
             .map_err(fail("making an AF_PACKET socket"))?;
@@ -211,7 +211,7 @@ impl AfPacketSource {
 
     /// Joins the fanout group `id`, or founds one under a number that nobody else uses.
     fn join(&self, config: &AfPacketConfig, id: Option<u32>) -> Result<u32, OpenError> {
-        let fail = InterfaceError::of(&config.interface);
+        let fail = |step| InterfaceError::at(&config.interface, step);
         let socket = self.socket.as_fd();
         let bits = config.fanout.bits();
         let value = match id {
@@ -227,7 +227,7 @@ impl AfPacketSource {
 
     /// Lets frames in: replaces the filter that drops everything by the one configured.
     fn start(&self, config: &AfPacketConfig) -> Result<(), OpenError> {
-        let fail = InterfaceError::of(&config.interface);
+        let fail = |step| InterfaceError::at(&config.interface, step);
         let selection = Selection {
             filter: match &config.filter {
                 Some(CaptureFilter::Simple(filter)) => Some(filter),
@@ -328,11 +328,11 @@ impl AfPacketSource {
 }
 
 fn nothing_opened(config: &AfPacketConfig) -> OpenError {
-    InterfaceError::of(&config.interface)("opening")(std::io::ErrorKind::Other.into()).into()
+    InterfaceError::at(&config.interface, "opening")(std::io::ErrorKind::Other.into()).into()
 }
 
 fn make_ring(socket: &OwnedFd, config: &AfPacketConfig) -> Result<Ring, InterfaceError> {
-    let fail = InterfaceError::of(&config.interface);
+    let fail = |step| InterfaceError::at(&config.interface, step);
     system::set_option(
         socket.as_fd(),
         libc::SOL_PACKET,

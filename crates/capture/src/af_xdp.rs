@@ -137,7 +137,7 @@ impl AfXdpSource {
         let control = system::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)
             .map_err(fail("making a control socket"))?;
         let index = system::interface_index(control.as_fd(), &config.interface)
-            .map_err(InterfaceError::of(&config.interface)("looking it up"))?;
+            .map_err(InterfaceError::at(&config.interface, "looking it up"))?;
         let queues = system::receive_queues(control.as_fd(), &config.interface)
             .map_err(fail("asking for the number of queues"))?;
         if config.promiscuous {
@@ -280,7 +280,7 @@ fn attach(
         },
     };
     let link = link.map_err(fail("attaching the program"))?;
-    Ok(Attachment { _link: link, sockets: sockets, drop_list, control, generic })
+    Ok(Attachment { _link: link, sockets, drop_list, control, generic })
 }
 
 /// Opens a queue; the kernel frees one that was just closed a little later.

@@ -78,11 +78,9 @@ pub struct InterfaceError {
 }
 
 impl InterfaceError {
-    /// Makes errors about one interface: first the step, then the answer.
-    pub(crate) fn of<'a>(
-        interface: &'a str,
-    ) -> impl Fn(&'static str) -> Box<dyn FnOnce(io::Error) -> Self + 'a> + Copy + 'a {
-        move |step| Box::new(move |reason| Self { interface: interface.to_owned(), step, reason })
+    /// Makes the error of a step from the system's answer.
+    pub(crate) fn at(interface: &str, step: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |reason| Self { interface: interface.to_owned(), step, reason }
     }
 }
 

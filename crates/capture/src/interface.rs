@@ -40,7 +40,7 @@ pub(crate) fn bind_packet_socket(socket: &OwnedFd, index: u32, protocol: u16) ->
 /// What the frames of an interface begin with.
 pub(crate) fn link_type(socket: &OwnedFd, name: &str) -> Result<LinkType, OpenError> {
     let hardware = system::hardware_type(socket.as_fd(), name)
-        .map_err(InterfaceError::of(name)("asking for its hardware type"))?;
+        .map_err(InterfaceError::at(name, "asking for its hardware type"))?;
     match hardware {
         libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Ok(LinkType::ETHERNET),
         // Tunnels and other interfaces without a link header.

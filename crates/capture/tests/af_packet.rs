@@ -1,6 +1,7 @@
 //! AF_PACKET against the kernel, over veth: every frame with its tag, spreading, filters, loss,
 //! and nothing left behind.
 #![allow(clippy::disallowed_methods, reason = "these tests wait for a real network")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -8,14 +9,18 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant};
 
 use common::{Frames, Lab, frame, held, hold, ip, kill, number, ready, until};
-use tidewall_capture::af_packet::{
-    AfPacketConfig, AfPacketSource, CaptureFilter, Fanout, FanoutMode,
+use tidewall_capture::af_packet::FanoutMode::{
+    Cpu, Hash, QueueMapping, Random, Rollover, RoundRobin,
 };
+use tidewall_capture::af_packet::{AfPacketConfig, AfPacketSource, CaptureFilter, Fanout};
 use tidewall_capture::{LibpcapError, OpenError, ReceiveError, VlanTag};
 use tidewall_wire::emit::Tag;
 
 const WAIT: Duration = Duration::from_millis(50);
 const PORT: u16 = 9000;
+
+/// Which frames are meant.
+type Choice<'a> = &'a dyn Fn(u32) -> bool;
 
 fn config() -> AfPacketConfig {
     // A small ring: the tests run side by side.
@@ -104,7 +109,6 @@ fn each_fanout_mode_gives_each_frame_to_one_socket() {
     }
     let lab = Lab::new();
     let frames: Vec<Vec<u8>> = (0..3000).map(|n| frame(n, &[], false, PORT)).collect();
-    use FanoutMode::{Cpu, Hash, QueueMapping, Random, Rollover, RoundRobin};
     for mode in [Hash, Cpu, RoundRobin, Rollover, QueueMapping, Random] {
         for (rollover, defragment) in [(false, false), (true, true)] {
             let fanout = Fanout { mode, rollover, defragment };
@@ -170,10 +174,10 @@ fn only_what_the_filter_lets_through_arrives() {
     let frames: Vec<Vec<u8>> = (0..400)
         .map(|n| frame(n, tags[n as usize / 2 % 2], n % 2 == 1, PORT + (n / 4 % 2) as u16))
         .collect();
-    let vlan = |n: &u32| n / 2 % 2 == 1;
-    let v6 = |n: &u32| n % 2 == 1;
-    let port = |n: &u32| n / 4 % 2 == 1;
-    let cases: [(&str, &dyn Fn(&u32) -> bool); 6] = [
+    let vlan = |n: u32| n / 2 % 2 == 1;
+    let v6 = |n: u32| n % 2 == 1;
+    let port = |n: u32| n / 4 % 2 == 1;
+    let cases: [(&str, Choice); 6] = [
         ("ip6", &v6),
         ("vlan", &vlan),
         ("vlan 7 and ip", &|n| vlan(n) && !v6(n)),
@@ -184,7 +188,7 @@ fn only_what_the_filter_lets_through_arrives() {
     for (filter, expected) in cases {
         let filter = Some(CaptureFilter::Simple(filter.parse().unwrap()));
         let mut sources = [open(&lab, &AfPacketConfig { filter: filter.clone(), ..config() })];
-        let expected: Vec<u32> = (0..400).filter(|n| expected(n)).collect();
+        let expected: Vec<u32> = (0..400).filter(|n| expected(*n)).collect();
         let sinks = exchange(&lab, &mut sources, &frames, expected.len());
         assert_eq!(sinks[0].numbers(), expected, "{filter:?}");
     }

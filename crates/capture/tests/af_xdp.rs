@@ -1,6 +1,7 @@
 //! AF_XDP against the kernel, over veth: every frame of all queues, the program's choices, loss,
 //! and nothing left behind.
 #![allow(clippy::disallowed_methods, reason = "these tests wait for a real network")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -14,6 +15,9 @@ use tidewall_wire::emit::Tag;
 
 const WAIT: Duration = Duration::from_millis(30);
 const PORT: u16 = 9000;
+
+/// Which frames are meant.
+type Choice<'a> = &'a dyn Fn(u32) -> bool;
 
 fn config(mode: XdpMode) -> AfXdpConfig {
     AfXdpConfig { mode, frames: 4096, ..AfXdpConfig::new("tw1") }
@@ -136,8 +140,8 @@ fn the_drop_list_is_dropped_and_counted() {
     // From 192.0.2.1 to .2 and from 2001:db8::1 to ::2, in turn.
     let frames: Vec<Vec<u8>> =
         (0..600).map(|n| frame(n, tags[n as usize / 2 % 3], n % 2 == 1, PORT)).collect();
-    let v4 = |n: &u32| n % 2 == 0;
-    let cases: [(&[&str], &dyn Fn(&u32) -> bool); 6] = [
+    let v4 = |n: u32| n.is_multiple_of(2);
+    let cases: [(&[&str], Choice); 6] = [
         (&["192.0.2.1/32"], &v4),
         (&["192.0.2.2/31", "10.0.0.0/8"], &v4),
         (&["192.0.2.4/30", "::/1"], &|n| !v4(n)),
@@ -149,7 +153,7 @@ fn the_drop_list_is_dropped_and_counted() {
         let drop = prefixes.iter().map(|p| p.parse().unwrap()).collect();
         let mode = if n % 2 == 0 { XdpMode::Native } else { XdpMode::Generic };
         let mut sources = open(&lab, &AfXdpConfig { drop, ..config(mode) });
-        let kept: Vec<u32> = (0..600).filter(|n| !dropped(n)).collect();
+        let kept: Vec<u32> = (0..600).filter(|n| !dropped(*n)).collect();
         let sink = exchange(&lab, &mut sources, &frames, kept.len());
         until(|| statistics(&mut sources).filtered as usize >= 600 - kept.len());
         assert_eq!(sink.numbers(), kept, "{prefixes:?}");
@@ -229,7 +233,9 @@ fn the_memory_is_used_again_and_again() {
     let mut sink = Frames::default();
     let sender = lab.frame_sender();
     for burst in frames.chunks(50) {
-        burst.iter().for_each(|frame| sender.send(frame));
+        for frame in burst {
+            sender.send(frame);
+        }
         let expected = sink.marked.len() + burst.len();
         until(|| {
             for source in &mut sources {
@@ -273,7 +279,7 @@ fn what_is_not_possible_is_said_with_a_way_out() {
     assert!(error.contains("the driver cannot do this"), "{error}");
     assert!(error.ends_with("af_packet works on every interface"), "{error}");
     assert!(!lab.describe().contains("prog/xdp"), "a failed opening leaves nothing behind");
-    let _sources = open(&lab, &config(XdpMode::Native));
+    let sources = open(&lab, &config(XdpMode::Native));
     let error = refused(&lab, &config(XdpMode::Auto));
     assert!(
         error.contains("attaching the program") && error.contains("another program"),
@@ -282,7 +288,7 @@ fn what_is_not_possible_is_said_with_a_way_out() {
     let error = refused(&lab, &AfXdpConfig::new("nosuch0"));
     assert!(error.contains("interface nosuch0") && error.contains("see `ip link`"), "{error}");
     let frames = AfXdpConfig { frames: 1000, ..config(XdpMode::Native) };
-    drop(_sources);
+    drop(sources);
     assert!(refused(&lab, &frames).contains("opening a queue"));
 }
 

@@ -1,6 +1,7 @@
 //! libpcap, where it is installed: every frame, filters, statistics; and what is said where it is
 //! not.
 #![allow(clippy::disallowed_methods, reason = "these tests wait for a real network")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

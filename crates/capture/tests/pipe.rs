@@ -1,5 +1,6 @@
 //! Captures through pipes and sockets: every packet, writers that come and go, damage.
 #![allow(clippy::disallowed_methods, reason = "these tests wait for real pipes")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -286,7 +286,7 @@ pub fn held<S>(open: impl FnOnce() -> S) {
     enter(&space);
     let source = open();
     println!("READY");
-    std::thread::sleep(Duration::from_secs(60));
+    std::thread::sleep(Duration::from_mins(1));
     drop(source);
 }
 
