@@ -15,9 +15,8 @@ pub(crate) const LOAD_BYTE_X: u16 = 0x50;
 pub(crate) const LOAD_CELL: u16 = 0x60;
 pub(crate) const STORE_CELL: u16 = 0x02;
 pub(crate) const LOAD_X_CELL: u16 = 0x61;
-/// A constant to A, or to X.
+/// A constant to A.
 pub(crate) const SET: u16 = 0x00;
-pub(crate) const SET_X: u16 = 0x01;
 /// Arithmetic on A with a constant.
 pub(crate) const AND: u16 = 0x54;
 pub(crate) const MULTIPLY: u16 = 0x24;

@@ -2,10 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use tidewall_wire::pcap::CaptureError;
 
+use crate::af_xdp::XdpError;
+use crate::libpcap::LibpcapError;
+use crate::packet_filter::ProgramTooLong;
+use crate::pipe::PipeError;
 use crate::udp::SteeringError;
 
 /// Why a source cannot be opened. Each message says what was tried and what to do.
@@ -30,6 +33,55 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: SteeringError,
     },
+    /// An interface cannot be captured from.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// The interface's frames begin with something that is not known here.
+    #[error(
+        "interface {interface}: hardware type {hardware} is not known to af_packet; try libpcap"
+    )]
+    LinkType {
+        /// Name of the interface.
+        interface: String,
+        /// Its ARPHRD value.
+        hardware: u16,
+    },
+    /// The filter is too long for the kernel.
+    #[error("interface {interface}: {reason}")]
+    Filter {
+        /// Name of the interface.
+        interface: String,
+        /// What is wrong with it.
+        reason: ProgramTooLong,
+    },
+    /// AF_XDP does not work here.
+    #[error(transparent)]
+    Xdp(#[from] XdpError),
+    /// A stream cannot be opened.
+    #[error(transparent)]
+    Pipe(#[from] PipeError),
+    /// libpcap is missing, or refuses.
+    #[error(transparent)]
+    Libpcap(#[from] LibpcapError),
+}
+
+/// A step on the way to capturing from an interface failed.
+#[derive(Debug, thiserror::Error)]
+#[error("interface {interface}: {step}: {reason}{}", hint(.reason))]
+pub struct InterfaceError {
+    /// Name of the interface.
+    pub interface: String,
+    /// What was tried.
+    pub step: &'static str,
+    /// The system's answer.
+    pub reason: io::Error,
+}
+
+impl InterfaceError {
+    /// Makes the error of a step from the system's answer.
+    pub(crate) fn at(interface: &str, step: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |reason| Self { interface: interface.to_owned(), step, reason }
+    }
 }
 
 /// Why a source cannot be driven any further. Everything passing is handled inside the source.
@@ -58,8 +110,9 @@ pub enum ReceiveError {
         /// libpcap's message.
         reason: String,
     },
-    /// What comes through the pipe is not a capture, or is damaged. The next call begins anew.
-    #[error("{origin}: {reason}; waiting for the next writer")]
+    /// What comes through the pipe is not a capture, or is damaged. The source may be driven on: it
+    /// waits for the next writer.
+    #[error("{origin}: {reason}")]
     Stream {
         /// The pipe's name.
         origin: String,

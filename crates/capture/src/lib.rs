@@ -20,16 +20,26 @@ use std::net::SocketAddr;
 use tidewall_model::Timestamp;
 use tidewall_wire::frame::LinkType;
 
+pub mod af_packet;
+pub mod af_xdp;
 mod affinity;
+mod bpf;
 mod classic_bpf;
 mod clock;
 mod error;
+mod interface;
+mod libpcap;
+pub mod own_addresses;
+pub mod packet_filter;
+pub mod pcap_live;
+pub mod pipe;
 mod statistics;
 mod system;
 pub mod udp;
 
 pub use affinity::{PinError, online_cpus, pin_current_thread};
-pub use error::{OpenError, ReceiveError};
+pub use error::{InterfaceError, OpenError, ReceiveError};
+pub use libpcap::LibpcapError;
 pub use statistics::SourceStatistics;
 
 /// Receives the datagrams of a UDP source.

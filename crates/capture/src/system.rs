@@ -1,7 +1,7 @@
 //! The system calls of this crate that are more than one source's business, as safe functions.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_int, c_short};
+use std::ffi::{c_int, c_short};
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -51,6 +51,15 @@ pub(crate) fn bind<A: Plain>(socket: BorrowedFd<'_>, address: &A) -> io::Result<
     let answer =
         unsafe { libc::bind(socket.as_raw_fd(), std::ptr::from_ref(address).cast(), length) };
     checked(answer).map(drop)
+}
+
+/// The address of a netlink socket that hears `groups`; the kernel chooses its port.
+pub(crate) fn netlink_address(groups: u32) -> libc::sockaddr_nl {
+    // SAFETY: all-zero is a valid address.
+    let mut address: libc::sockaddr_nl = unsafe { mem::zeroed() };
+    address.nl_family = libc::AF_NETLINK as _;
+    address.nl_groups = groups;
+    address
 }
 
 /// Sets a socket option.
@@ -199,32 +208,71 @@ pub(crate) fn send(socket: BorrowedFd<'_>, data: &[u8]) -> io::Result<()> {
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Number of an interface.
-pub(crate) fn interface_index(name: &str) -> io::Result<u32> {
-    let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
-    // SAFETY: a C string that lives through the call.
-    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
-        0 => Err(io::Error::last_os_error()),
-        index => Ok(index),
-    }
+/// Number of an interface, as the socket's name space knows it.
+pub(crate) fn interface_index(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32> {
+    let request = ask_interface(socket, name, libc::SIOCGIFINDEX)?;
+    // SAFETY: this is the member that SIOCGIFINDEX has written.
+    let index = unsafe { request.ifr_ifru.ifru_ifindex };
+    u32::try_from(index).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 /// Hardware type of an interface (ARPHRD), as the socket's name space knows it.
 pub(crate) fn hardware_type(socket: BorrowedFd<'_>, name: &str) -> io::Result<u16> {
+    let request = ask_interface(socket, name, libc::SIOCGIFHWADDR)?;
+    // SAFETY: this is the member that SIOCGIFHWADDR has written.
+    Ok(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
+}
+
+/// Receive queues in use of an interface; 1 when its driver does not say.
+pub(crate) fn receive_queues(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32> {
+    /// `struct ethtool_channels`.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Channels {
+        command: u32,
+        most: [u32; 4],
+        receive: u32,
+        transmit: u32,
+        other: u32,
+        combined: u32,
+    }
+    const ETHTOOL_GCHANNELS: u32 = 0x3c;
+    let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
+    let mut request = named_request(name)?;
+    request.ifr_ifru.ifru_data = (&raw mut channels).cast();
+    // SAFETY: SIOCETHTOOL reads one `ifreq` and, for this command, fills the struct it points to;
+    // both live through the call.
+    let answer =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
+    match checked(answer) {
+        Ok(_) => Ok(channels.receive.saturating_add(channels.combined).max(1)),
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(1),
+        Err(error) => Err(error),
+    }
+}
+
+/// A request that reads and writes one `ifreq` with integers in it.
+fn ask_interface(
+    socket: BorrowedFd<'_>,
+    name: &str,
+    request: libc::c_ulong,
+) -> io::Result<libc::ifreq> {
+    let mut answer = named_request(name)?;
+    // SAFETY: the callers' requests read and write one `ifreq`, which lives through the call.
+    checked(unsafe { libc::ioctl(socket.as_raw_fd(), request as _, &raw mut answer) })?;
+    Ok(answer)
+}
+
+fn named_request(name: &str) -> io::Result<libc::ifreq> {
     // SAFETY: all-zero is a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
-    if name.len() >= request.ifr_name.len() {
+    if name.is_empty() || name.len() >= request.ifr_name.len() {
         return Err(io::Error::from_raw_os_error(libc::ENODEV));
     }
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = from as _;
     }
-    // SAFETY: SIOCGIFHWADDR reads and writes one `ifreq`.
-    let answer =
-        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR as _, &raw mut request) };
-    checked(answer)?;
-    // SAFETY: this is the member that SIOCGIFHWADDR has written.
-    Ok(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
+    Ok(request)
 }
 
 /// Binds the calling thread to these CPUs.

@@ -2,7 +2,7 @@
 //! worker, and the kernel decides which of them gets a datagram ([`steering`]).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -250,7 +250,7 @@ fn local_address(socket: &OwnedFd, configured: SocketAddr) -> io::Result<SocketA
     }
     // The standard library reads it; the duplicate is closed again.
     let port = std::net::UdpSocket::from(socket.try_clone()?).local_addr()?.port();
-    Ok(SocketAddr::new(IpAddr::from(configured.ip()), port))
+    Ok(SocketAddr::new(configured.ip(), port))
 }
 
 /// Asks for a receive buffer and returns what the kernel gives, both as the administrator counts

@@ -101,16 +101,15 @@ impl Batch {
                 std::ptr::null_mut(),
             )
         };
-        match usize::try_from(answer) {
-            Ok(count) => self.filled = count.min(BATCH),
-            Err(_) => {
-                let error = io::Error::last_os_error();
-                if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
-                    return Err(error);
-                }
-            }
+        if let Ok(count) = usize::try_from(answer) {
+            self.filled = count.min(BATCH);
+            return Ok(self.filled);
         }
-        Ok(self.filled)
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
+            _ => Err(error),
+        }
     }
 
     /// What the last call of [`Self::receive`] has received.
@@ -119,7 +118,7 @@ impl Batch {
         let parts = self.headers.iter().zip(&self.names).zip(&self.controls).zip(slots);
         parts.take(self.filled).map(|(((header, name), control), slot)| Message {
             from: address(&name.0, header.msg_hdr.msg_namelen as usize),
-            time: timestamp(&control.0, header.msg_hdr.msg_controllen as usize),
+            time: timestamp(&control.0, header.msg_hdr.msg_controllen as _),
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
             data: slot.get(..(header.msg_len as usize).min(SLOT_LEN)).unwrap_or_default(),
         })
@@ -174,7 +173,7 @@ mod tests {
 
     #[test]
     fn slots_hold_the_largest_datagram_and_are_apart() {
-        const { assert!(STRIDE >= SLOT_LEN && STRIDE % 64 == 0) };
+        const { assert!(STRIDE >= SLOT_LEN && STRIDE.is_multiple_of(64)) };
         let batch = Batch::new();
         assert_eq!(batch.buffer.len() / STRIDE, BATCH);
         assert_eq!(batch.messages().count(), 0);

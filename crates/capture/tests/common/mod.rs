@@ -5,10 +5,10 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -37,9 +37,14 @@ pub struct Seen {
     pub vlan: Option<VlanTag>,
 }
 
-/// Frames that carry [`MARK`], as they arrived: what the kernel itself sends is left out.
+/// Frames that carry [`MARK`], as they arrived: what the kernel itself sends is left out, but
+/// counted.
 #[derive(Default)]
-pub struct Frames(pub Vec<Seen>);
+pub struct Frames {
+    pub marked: Vec<Seen>,
+    pub all: u64,
+    pub bytes: u64,
+}
 
 impl FrameSink for Frames {
     fn frame(
@@ -50,8 +55,10 @@ impl FrameSink for Frames {
         wire_length: u32,
         vlan: Option<VlanTag>,
     ) {
+        self.all += 1;
+        self.bytes += u64::from(wire_length);
         if number(data).is_some() {
-            self.0.push(Seen { link, time, data: data.to_vec(), wire_length, vlan });
+            self.marked.push(Seen { link, time, data: data.to_vec(), wire_length, vlan });
         }
     }
 }
@@ -59,7 +66,7 @@ impl FrameSink for Frames {
 impl Frames {
     /// The numbers of the test frames, in order.
     pub fn numbers(&self) -> Vec<u32> {
-        let mut numbers: Vec<u32> = self.0.iter().filter_map(|f| number(&f.data)).collect();
+        let mut numbers: Vec<u32> = self.marked.iter().filter_map(|f| number(&f.data)).collect();
         numbers.sort_unstable();
         numbers
     }
@@ -118,7 +125,7 @@ pub fn ready(test: &str) -> bool {
     root && ip
 }
 
-/// Two name spaces joined by a veth pair: `tx` in the first, `rx` in the second.
+/// Two name spaces joined by a veth pair: `tw0` in the first, `tw1` in the second.
 pub struct Lab {
     pub sender: Namespace,
     pub receiver: Namespace,
@@ -129,26 +136,26 @@ impl Lab {
         let lab = Self { sender: Namespace::new("a"), receiver: Namespace::new("b") };
         let (a, b) = (lab.sender.name.clone(), lab.receiver.name.clone());
         ip(&format!(
-            "link add name tx netns {a} numrxqueues 2 numtxqueues 2 type veth peer name rx netns {b} numrxqueues 2 numtxqueues 2"
+            "link add name tw0 netns {a} numrxqueues 2 numtxqueues 2 type veth peer name tw1 netns {b} numrxqueues 2 numtxqueues 2"
         ));
-        for (name, interface) in [(&a, "tx"), (&b, "rx")] {
+        for (name, interface) in [(&a, "tw0"), (&b, "tw1")] {
             ip(&format!("-n {name} link set {interface} addrgenmode none"));
             ip(&format!("-n {name} link set {interface} up"));
         }
-        ip(&format!("-n {a} address add 192.0.2.1/24 dev tx"));
-        ip(&format!("-n {b} address add 192.0.2.2/24 dev rx"));
+        ip(&format!("-n {a} address add 192.0.2.1/24 dev tw0"));
+        ip(&format!("-n {b} address add 192.0.2.2/24 dev tw1"));
         lab
     }
 
     /// How `ip -d link` describes the receiving interface.
     pub fn describe(&self) -> String {
-        let output = ip(&format!("-d -n {} link show rx", self.receiver.name));
+        let output = ip(&format!("-d -n {} link show tw1", self.receiver.name));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// A raw socket that sends frames through `tx`.
+    /// A raw socket that sends frames through `tw0`.
     pub fn frame_sender(&self) -> FrameSender {
-        self.sender.run(|| FrameSender::new("tx"))
+        self.sender.run(|| FrameSender::new("tw0"))
     }
 }
 
@@ -257,4 +264,34 @@ pub fn until(mut step: impl FnMut() -> bool) {
 /// A sending UDP socket.
 pub fn udp(from: &str) -> UdpSocket {
     UdpSocket::bind(from).unwrap()
+}
+
+/// Starts this test binary once more, to run only its ignored test `holder` in a name space, and
+/// waits until that prints READY. The caller kills it.
+pub fn hold(space: &Namespace) -> Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "holder", "--ignored", "--nocapture"])
+        .env("TIDEWALL_TEST_NAMESPACE", &space.name)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("READY")));
+    child
+}
+
+/// The other side of [`hold`]: enters the name space, opens, and waits to be killed.
+pub fn held<S>(open: impl FnOnce() -> S) {
+    let Ok(space) = std::env::var("TIDEWALL_TEST_NAMESPACE") else { return };
+    enter(&space);
+    let source = open();
+    println!("READY");
+    std::thread::sleep(Duration::from_mins(1));
+    drop(source);
+}
+
+/// Kills without a chance to clean up.
+pub fn kill(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
