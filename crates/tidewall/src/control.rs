@@ -3,11 +3,10 @@
 //! `{"ok":true,"data":...}` or `{"ok":false,"error":"..."}`. Behind the answer to
 //! `{"ask":"events"}` events follow, a line each, until the client goes away.
 
-mod answer;
+pub(crate) mod answer;
 mod client;
 mod server;
 
-pub(crate) use answer as answers;
 pub use client::{Client, ClientError};
 pub(crate) use server::open;
 pub use server::{Asked, Server};

@@ -4,8 +4,11 @@
 
 mod medium;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use serde_json::{Value, json};
 use tidewall_collect::{
     ExportDatagram, ExporterHealth, ExporterKey, FlowSink, HealthReport, NetflowCollector, SflowCollector,
 };
@@ -69,6 +72,49 @@ impl ExporterReport {
     pub fn new(key: &ExporterKey, health: &ExporterHealth, now: Timestamp) -> Self {
         let verdicts = health.verdicts(now).iter().map(ToString::to_string).collect();
         Self { key: *key, health: health.summary(), verdicts }
+    }
+
+    /// As an object; its keys are part of the interface.
+    pub fn to_json(&self) -> Value {
+        let Self { key, health, verdicts } = self;
+        let milliseconds = |time: Option<Duration>| time.map(|time| time.as_millis() as u64);
+        json!({
+            "exporter": key.address,
+            "agent": key.agent,
+            "port": key.port,
+            "protocol": key.protocol.name(),
+            "domain": key.domain,
+            "first_seen": health.first_seen,
+            "last_seen": health.last_seen,
+            "datagrams": health.datagrams,
+            "flows": health.flows,
+            "options": health.options,
+            "templates": health.templates,
+            "lost": health.lost,
+            "lost_share": health.lost as f64 / (health.received + health.lost).max(1) as f64,
+            "gaps": health.gaps,
+            "disorder": health.disorder,
+            "restarts": health.restarts,
+            "clock_behind_ms": health.clock_behind_ms,
+            "sampling": health.sampling.iter().map(|used| json!({
+                "rate": used.rate.get(),
+                "origin": used.origin.name(),
+                "last": used.last,
+            })).collect::<Vec<_>>(),
+            "active_timeout_ms": milliseconds(health.active_timeout),
+            "idle_timeout_ms": milliseconds(health.idle_timeout),
+            "longest_flow_ms": milliseconds(Some(health.longest_flow)),
+            "absurd_durations": health.absurd_durations,
+            "missing_templates": health.missing_templates.iter().map(|missing| json!({
+                "id": missing.id,
+                "since": missing.since,
+                "sets": missing.sets,
+            })).collect::<Vec<_>>(),
+            "drops": health.drops.iter().map(|(reason, count)| (reason.name(), *count))
+                .collect::<BTreeMap<_, _>>(),
+            "agent_drops": health.agent_drops,
+            "verdicts": verdicts,
+        })
     }
 }
 

@@ -15,6 +15,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, bail};
+use tidewall_capture::own_addresses::{self, AddressScope, OwnAddress};
 use tidewall_capture::udp::{UdpConfig, UdpSource};
 use tidewall_collect::{NetflowCollector, SflowCollector};
 use tidewall_engine::{Conductor, Policy};
@@ -49,6 +50,7 @@ pub struct Live {
     pub workers: Vec<Arc<WorkerStatus>>,
     /// The process's clock.
     pub clock: Clock,
+    plan: Plan,
     orders: Sender<Order>,
     stop_workers: Arc<AtomicBool>,
     stop_judge: Arc<AtomicBool>,
@@ -197,14 +199,12 @@ impl Live {
     }
 }
 
-/// This machine's own networks: the prefixes of its addresses, without those of loopback and link.
+/// This machine's own networks: those of its global addresses, on links and point to point.
 pub fn own_networks() -> anyhow::Result<Vec<Prefix>> {
-    let mut networks: Vec<Prefix> = tidewall_capture::own_addresses::list()
-        .context("the machine's own addresses cannot be read")?
-        .into_iter()
-        .filter(|prefix| is_routable(*prefix))
-        .map(|prefix| Prefix::containing(prefix.first(), prefix.len()))
-        .collect();
+    let addresses = own_addresses::own_addresses()
+        .context("the machine's own addresses cannot be read")?;
+    let global = addresses.iter().filter(|own| own.scope == AddressScope::Global);
+    let mut networks: Vec<Prefix> = global.map(OwnAddress::network).collect();
     networks.sort();
     networks.dedup();
     Ok(networks)

@@ -21,7 +21,7 @@ use tidewall_model::{AttackEvent, AttackEventKind, Prefix, Timestamp};
 use tracing::{error, info, warn};
 
 use crate::config::{self, Loaded, Style};
-use crate::control::{Asked, Question, Server, answers};
+use crate::control::{Asked, Question, Server, answer as answers};
 use crate::live::clock::Clock;
 use crate::live::hub::Hub;
 use crate::live::worker::WorkerStatus;
@@ -210,7 +210,7 @@ fn reload(args: &RunArgs, live: &mut Live) -> Result<String, String> {
         return Err("the service runs without a configuration file".to_owned());
     };
     _ = sd_notify::notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now().map_err(|e| e.to_string())?]);
-    let result = config::load(file).map_err(|errors| errors.render(Style::plain())).and_then(
+    let result = config::load(file).map_err(|errors| errors.render(Style::Plain)).and_then(
         |loaded| {
             for warning in &loaded.warnings {
                 warn!("{warning}");
