@@ -109,7 +109,8 @@ impl Spreader {
     /// Records alive at once, unless said otherwise: 50 MB.
     pub const CAPACITY: usize = 262_144;
 
-    /// Spreads over up to `longest` (a day at most), with room for so many records at once: 192 bytes each.
+    /// Spreads over up to `longest` (a day at most), with room for so many records at once: 192
+    /// bytes each.
     pub fn new(longest: Duration, capacity: usize) -> Self {
         let capacity = capacity.min(NONE as usize - 1);
         Self {
