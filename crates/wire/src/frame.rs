@@ -180,7 +180,8 @@ impl From<Cut> for FrameError {
 pub fn dissect(link: LinkType, data: &[u8], policy: &TunnelPolicy) -> Result<Frame, FrameError> {
     if link == LinkType::ETHERNET
         && let Some(frame) = plain::read(data)
-        && !(policy.enters_any() && tunnel::may_start(frame.protocol, frame.src_port, frame.dst_port))
+        && !(policy.enters_any()
+            && tunnel::may_start(frame.protocol, frame.src_port, frame.dst_port))
     {
         return Ok(frame);
     }

@@ -95,8 +95,7 @@ fn flow_with(settings: &SflowSettings, data: &[u8]) -> (FlowRecord, FlowDetail) 
 fn refused(samples: &[Vec<u8>]) -> DropReason {
     let (collector, seen) = decode(&datagram(samples));
     assert_eq!((seen.flows.len(), collector.drops().total()), (0, 1), "{seen:?}");
-    let reason = collector.drops().nonzero().next().unwrap().0;
-    reason
+    collector.drops().nonzero().next().unwrap().0
 }
 
 /// The record of [`frame`] as [`flow_sample`] has it.
