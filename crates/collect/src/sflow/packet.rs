@@ -64,7 +64,7 @@ pub(super) fn read_plain(
 /// records behind those that are counted are left unread.
 pub(super) fn read<S: FlowSink>(
     records: FlowRecords<'_>,
-    measure: &Measure,
+    measure: Measure,
     detail: &mut FlowDetail,
 ) -> Told {
     let mut told = Told::default();
@@ -103,7 +103,7 @@ impl Told {
     fn header<S: FlowSink>(
         &mut self,
         raw: &RawHeader<'_>,
-        measure: &Measure,
+        measure: Measure,
         detail: &mut FlowDetail,
     ) {
         self.octets = self.octets.max(raw.frame_length);
@@ -152,7 +152,7 @@ impl Told {
     }
 
     /// The packet of an agent that describes it instead of copying its header.
-    fn described<S: FlowSink>(&mut self, measure: &Measure, detail: &mut FlowDetail) {
+    fn described<S: FlowSink>(&mut self, measure: Measure, detail: &mut FlowDetail) {
         if S::DETAIL
             && let Some(frame) = &self.ethernet
         {
@@ -188,12 +188,12 @@ impl Told {
 
 impl Measure {
     #[inline]
-    fn bytes(&self, frame: &Frame, captured_length: u32) -> u32 {
+    fn bytes(self, frame: &Frame, captured_length: u32) -> u32 {
         self.larger(frame.length(self.length, captured_length), frame.ip_length)
     }
 
     #[inline]
-    fn larger(&self, length: u32, ip_length: u32) -> u32 {
+    fn larger(self, length: u32, ip_length: u32) -> u32 {
         if self.larger_length { length.max(ip_length) } else { length }
     }
 }
