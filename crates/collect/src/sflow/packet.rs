@@ -11,8 +11,6 @@ use tidewall_wire::sflow::{
 use crate::frame::{drop_reason, record_of};
 use crate::{FlowDetail, FlowNote, FlowSink};
 
-/// Bytes of the frame check sequence: agents count it in a frame's length, captures do not.
-const FCS: u32 = 4;
 
 /// Which packet of a frame counts, and how long it is.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +51,7 @@ pub(super) fn read_plain(
 ) -> Option<(FlowRecord, u32)> {
     let raw = records.next_header()?;
     let frame = frame::dissect(raw.protocol.link_type()?, raw.header, &measure.tunnels).ok()?;
-    let mut record = record_of(&frame, measure.bytes(&frame, captured_length(&raw)));
+    let mut record = record_of(&frame, measure.bytes(&frame, wire_length(&raw)));
     if frame.vlan_tags == 0 && records.left() > 0 {
         record.vlan = records.next_switch().ok()?.map_or(0, |switch| vlan(&switch));
     }
@@ -114,7 +112,7 @@ impl Told {
         match frame::dissect(link, raw.header, &measure.tunnels) {
             Ok(frame) => {
                 self.tagged = frame.vlan_tags > 0;
-                let bytes = measure.bytes(&frame, captured_length(raw));
+                let bytes = measure.bytes(&frame, wire_length(raw));
                 self.packet = Some(record_of(&frame, bytes));
                 if S::DETAIL {
                     describe(raw, &frame, detail);
@@ -164,7 +162,7 @@ impl Told {
         let (src, dst) = (Address::from(ip.src), Address::from(ip.dst));
         let bytes = match measure.length {
             LengthMode::Wire if on_wire > 0 => {
-                measure.larger(on_wire.saturating_sub(FCS), ip.length)
+                measure.larger(on_wire, ip.length)
             }
             _ => ip.length,
         };
@@ -188,8 +186,8 @@ impl Told {
 
 impl Measure {
     #[inline]
-    fn bytes(self, frame: &Frame, captured_length: u32) -> u32 {
-        self.larger(frame.length(self.length, captured_length), frame.ip_length)
+    fn bytes(self, frame: &Frame, wire_length: u32) -> u32 {
+        self.larger(frame.length(self.length, wire_length), frame.ip_length)
     }
 
     #[inline]
@@ -198,16 +196,13 @@ impl Measure {
     }
 }
 
-/// The frame's length as a capture of it would state it: without its check sequence, where the
-/// agent says that it was stripped, and with everything else.
-///
-/// More than the check sequence is not taken off: agents strip tags that were on the wire, and
-/// some state as stripped whatever they did not copy.
+/// The frame's length on the wire, as the agent states it: with its check sequence, as counters of
+/// interfaces have it, and with all that was stripped before the header was copied.
 #[inline]
-fn captured_length(raw: &RawHeader<'_>) -> u32 {
+fn wire_length(raw: &RawHeader<'_>) -> u32 {
     match raw.frame_length {
         0 => raw.header.len() as u32,
-        length => length - raw.stripped.min(FCS).min(length),
+        length => length,
     }
 }
 

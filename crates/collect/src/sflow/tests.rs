@@ -104,7 +104,7 @@ fn expected() -> FlowRecord {
         time: Timestamp(5),
         src: Address::v4(0x0a00_0001).bits,
         dst: Address::v4(0x0a00_0002).bits,
-        bytes: 1514,
+        bytes: 1518,
         sampling: SamplingRate::new(512),
         src_port: 1234,
         dst_port: 80,
