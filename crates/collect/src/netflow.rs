@@ -221,11 +221,7 @@ impl NetflowCollector {
     }
 
     /// The exporter's place; one that takes another's place takes nothing else from it.
-    fn exporter(
-        &mut self,
-        key: &ExporterKey,
-        now: Timestamp,
-    ) -> Result<ExporterIndex, DropReason> {
+    fn exporter(&mut self, key: &ExporterKey, now: Timestamp) -> Result<ExporterIndex, DropReason> {
         let (mut new, replaced) = (false, self.exporters.replaced());
         let rules = &self.settings.sampling;
         let make = || {
@@ -334,13 +330,7 @@ fn refusal(error: &NetflowError) -> DropReason {
 }
 
 #[cold]
-fn remark<S: FlowSink>(
-    sink: &mut S,
-    exporter: IpAddr,
-    domain: u32,
-    kind: RemarkKind,
-    text: &str,
-) {
+fn remark<S: FlowSink>(sink: &mut S, exporter: IpAddr, domain: u32, kind: RemarkKind, text: &str) {
     sink.remark(&Remark { exporter, domain, kind, text });
 }
 

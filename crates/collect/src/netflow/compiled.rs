@@ -43,6 +43,9 @@ pub(super) enum Slot {
     Icmp6Code,
     Packets,
     Bytes,
+    /// Behind the router, where the template has others too.
+    PostPackets,
+    PostBytes,
     DroppedPackets,
     DroppedBytes,
     /// Of the way back: reverse elements, or the responder's counters.
@@ -293,8 +296,7 @@ fn steps(places: &[Place], targets: &[Option<Slot>], length: u16) -> (Box<[Step]
     let (mut counted, mut detail) = (Vec::new(), Vec::new());
     for (place, slot) in places.iter().zip(targets) {
         let Some(slot) = *slot else { continue };
-        let steps =
-            if DETAIL.0 & Slots::of([slot]).0 == 0 { &mut counted } else { &mut detail };
+        let steps = if DETAIL.0 & Slots::of([slot]).0 == 0 { &mut counted } else { &mut detail };
         let at = slot as u8;
         if is_long(slot) {
             steps.push(Step::new(at, place.offset, 8, length));
@@ -378,8 +380,8 @@ fn target(place: &Place) -> Option<(Slot, u8, Meaning)> {
 /// Slot and rank of an element of the flow itself, but for times.
 ///
 /// Counters: those of the period that the record is about come first, then the initiator's, totals
-/// since the flow began, and those behind the router; lengths with link headers only where there is
-/// no other.
+/// since the flow began, and lengths with link headers where there is no other. What was counted
+/// behind the router stands in where all these are zero.
 fn forward(element: Element) -> Option<(Slot, u8)> {
     Some(match element {
         Element::SourceIpv4Address => (Slot::Src4, 0),
@@ -411,13 +413,13 @@ fn forward(element: Element) -> Option<(Slot, u8)> {
         Element::PacketDeltaCount => (Slot::Packets, 0),
         Element::InitiatorPackets => (Slot::Packets, 1),
         Element::PacketTotalCount => (Slot::Packets, 2),
-        Element::PostPacketDeltaCount => (Slot::Packets, 3),
-        Element::PostPacketTotalCount => (Slot::Packets, 4),
+        Element::PostPacketDeltaCount => (Slot::PostPackets, 0),
+        Element::PostPacketTotalCount => (Slot::PostPackets, 1),
         Element::OctetDeltaCount => (Slot::Bytes, 0),
         Element::InitiatorOctets => (Slot::Bytes, 1),
         Element::OctetTotalCount => (Slot::Bytes, 2),
-        Element::PostOctetDeltaCount => (Slot::Bytes, 3),
-        Element::PostOctetTotalCount => (Slot::Bytes, 4),
+        Element::PostOctetDeltaCount => (Slot::PostBytes, 0),
+        Element::PostOctetTotalCount => (Slot::PostBytes, 1),
         Element::Layer2OctetDeltaCount => (Slot::Bytes, 5),
         Element::Layer2OctetTotalCount => (Slot::Bytes, 6),
         Element::IpTotalLength | Element::TotalLengthIpv4 => (Slot::Bytes, 7),

@@ -17,8 +17,7 @@ pub enum FirewallEvents {
     Deletions,
 }
 
-const EVENTS: Slots =
-    Slots::of([Slot::NatEvent, Slot::FirewallEvent, Slot::FirewallReason]);
+const EVENTS: Slots = Slots::of([Slot::NatEvent, Slot::FirewallEvent, Slot::FirewallReason]);
 
 /// The last update of a flow in a datagram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

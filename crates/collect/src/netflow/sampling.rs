@@ -13,11 +13,7 @@ pub(super) type Found = (SamplingRate, SamplingOrigin);
 const MAX_ENTRIES: usize = 4096;
 
 /// Fields that give a rate to the record that has them.
-const OF_RECORD: Slots = Slots::of([
-    Slot::Rate,
-    Slot::PacketInterval,
-    Slot::PacketsObserved,
-]);
+const OF_RECORD: Slots = Slots::of([Slot::Rate, Slot::PacketInterval, Slot::PacketsObserved]);
 const SPACE: Slots = Slots::of([Slot::PacketSpace]);
 const SAMPLER: Slots = Slots::of([Slot::Sampler]);
 const INPUT_IF: Slots = Slots::of([Slot::InputIf]);
@@ -136,10 +132,8 @@ impl Rates<'_> {
             || named && any(|table| !table.samplers.is_empty())
             || form.has(INPUT_IF) && any(|table| !table.interfaces.is_empty());
         let whole = self.tables.iter().find_map(|table| table.unnamed(named));
-        let rest = whole.map_or_else(
-            || rest(self.configured, None),
-            |rate| (rate, SamplingOrigin::Exporter),
-        );
+        let rest = whole
+            .map_or_else(|| rest(self.configured, None), |rate| (rate, SamplingOrigin::Exporter));
         Choice { by_record, rest }
     }
 
