@@ -84,7 +84,7 @@ fn run(bench: &mut Bench, name: &str, template: &[u8], data: &[u8]) {
     if !template.is_empty() {
         collector.decode(&datagram(template), &mut records).expect("a template");
     }
-    bench.note("datagram to records in a batch").run(name, "ns/record", RECORDS.into(), || {
+    bench.aim(40.0).note("datagram to records in a batch").run(name, "ns/record", RECORDS.into(), || {
         records.clear();
         collector.decode(&datagram(data), &mut records).expect("data");
         std::hint::black_box(records.len())

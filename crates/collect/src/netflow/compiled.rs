@@ -16,12 +16,10 @@ use super::templates::Compile;
 pub(super) enum Slot {
     Src4,
     Dst4,
-    /// The upper half of an IPv6 address; the lower one follows.
+    /// The upper half of an IPv6 address; the lower one is in the next place.
     Src6,
-    Src6Low,
-    Dst6,
-    Dst6Low,
-    IpVersion,
+    Dst6 = Self::Src6 as u8 + 2,
+    IpVersion = Self::Dst6 as u8 + 2,
     Protocol,
     SrcPort,
     DstPort,
@@ -80,8 +78,7 @@ pub(super) enum Slot {
     DstAs,
     NextHop4,
     NextHop6,
-    NextHop6Low,
-    SrcMac,
+    SrcMac = Self::NextHop6 as u8 + 2,
     DstMac,
     Tos,
 }
@@ -114,7 +111,6 @@ const DETAIL: Slots = Slots::of([
     Slot::DstAs,
     Slot::NextHop4,
     Slot::NextHop6,
-    Slot::NextHop6Low,
     Slot::SrcMac,
     Slot::DstMac,
     Slot::Tos,
