@@ -17,7 +17,6 @@ const UDP: u8 = 17;
 const TCP: u8 = 6;
 const SFLOW_PORT: u16 = 6343;
 
-
 /// Datagrams that are sent to sFlow's port and are NetFlow v5: capture, how many. tcpdump says the
 /// same; tshark and sflowtool give nothing for them.
 const NOT_SFLOW: (&str, u64) = ("tcpdump__sflow_multiple_counter_30_pdus", 5);

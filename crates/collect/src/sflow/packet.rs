@@ -11,7 +11,6 @@ use tidewall_wire::sflow::{
 use crate::frame::{drop_reason, record_of};
 use crate::{FlowDetail, FlowNote, FlowSink};
 
-
 /// Which packet of a frame counts, and how long it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measure {
@@ -161,9 +160,7 @@ impl Told {
         let Some(ip) = &self.ip else { return };
         let (src, dst) = (Address::from(ip.src), Address::from(ip.dst));
         let bytes = match measure.length {
-            LengthMode::Wire if on_wire > 0 => {
-                measure.larger(on_wire, ip.length)
-            }
+            LengthMode::Wire if on_wire > 0 => measure.larger(on_wire, ip.length),
             _ => ip.length,
         };
         self.octets = self.octets.max(ip.length);
