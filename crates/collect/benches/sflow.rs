@@ -21,6 +21,7 @@ enum Kind {
     Plain,
     Tagged,
     Switch,
+    Expanded,
 }
 
 fn main() {
@@ -32,6 +33,8 @@ fn main() {
     run(&mut bench, "sample_to_record_tagged", Kind::Tagged);
     bench.note("a switch record behind each header");
     run(&mut bench, "sample_to_record_with_switch", Kind::Switch);
+    bench.note("expanded flow samples");
+    run(&mut bench, "sample_to_record_expanded", Kind::Expanded);
 }
 
 fn run(bench: &mut Bench, name: &str, kind: Kind) {
@@ -60,13 +63,18 @@ fn datagram(n: u32, kind: Kind) -> Vec<u8> {
         let mut body = Vec::new();
         let port = 1 + sample % 48;
         let records = if kind == Kind::Switch { 2 } else { 1 };
-        words(&mut body, &[sample, port, 1000, sample * 1000, 0, port, 7, records]);
+        if kind == Kind::Expanded {
+            words(&mut body, &[sample, 0, port, 1000, sample * 1000, 0, 0, port, 0, 7, records]);
+        } else {
+            words(&mut body, &[sample, port, 1000, sample * 1000, 0, port, 7, records]);
+        }
         words(&mut body, &[1, 16 + SNAP as u32, 1, length + 4, 4, SNAP as u32]);
         body.extend(header);
         if kind == Kind::Switch {
             words(&mut body, &[1001, 16, 100, 0, 200, 0]);
         }
-        words(&mut data, &[1, body.len() as u32]);
+        let format = if kind == Kind::Expanded { 3 } else { 1 };
+        words(&mut data, &[format, body.len() as u32]);
         data.extend(body);
     }
     data

@@ -34,9 +34,9 @@ use self::compiled::Form;
 use self::reading::{Context, Reader, Tally};
 use self::sampling::SamplingTable;
 use crate::{
-    ConfiguredSampling, ExportDatagram, ExportProtocol, ExporterHealth, ExporterIndex, ExporterKey,
-    ExporterLimits, Exporters, FlowDetail, FlowSink, FrameCollector, Remark, RemarkKind,
-    SamplingRules,
+    ConfiguredSampling, Crediting, ExportDatagram, ExportProtocol, ExporterHealth, ExporterIndex,
+    ExporterKey, ExporterLimits, Exporters, FlowDetail, FlowSink, FrameCollector, Remark,
+    RemarkKind, SamplingRules,
 };
 
 pub use self::events::FirewallEvents;
@@ -62,6 +62,8 @@ pub struct NetflowSettings {
     pub templates: TemplateLimits,
     /// Which events of firewalls count.
     pub firewall_events: FirewallEvents,
+    /// When the packets of a flow will count: it decides what is to be said of long flows.
+    pub crediting: Crediting,
 }
 
 /// Samplers and interfaces remembered for all exporters together.
@@ -224,11 +226,13 @@ impl NetflowCollector {
     /// The exporter's place; one that takes another's place takes nothing else from it.
     fn exporter(&mut self, key: &ExporterKey, now: Timestamp) -> Result<ExporterIndex, DropReason> {
         let (mut new, replaced) = (false, self.exporters.replaced());
-        let rules = &self.settings.sampling;
+        let (rules, crediting) = (&self.settings.sampling, self.settings.crediting);
         let make = || {
             new = true;
+            let mut health = ExporterHealth::new(now);
+            health.credited(crediting);
             State {
-                health: ExporterHealth::new(now),
+                health,
                 sampling: SamplingTable::default(),
                 configured: rules.of(key.address),
                 boot_ms: None,

@@ -5,11 +5,12 @@
 //! from the IPv4 or IPv6 record (`packet`); the samples of a datagram are counted, and their
 //! exporter's health is fed, in `pass`.
 //!
-//! Discard notifications (sample format 5) are not counted as traffic. Flow samples are drawn from
-//! all packets that come in, the ones that are discarded later among them, so a host's totals have
-//! these packets already; besides, notifications are limited in their rate and stand for no more
-//! than themselves. They are given to the sink as refused, with the reason of the discard in
-//! words. A flow sample whose output says "discarded" is traffic like any other, and marked.
+//! Discard notifications (sample format 5) are not counted as traffic. Most hardware samples before
+//! it decides a packet's fate, so flow samples stand for the discarded packets already; where it
+//! samples later, they did not reach the host; and agents limit the rate of notifications, each of
+//! which stands for itself alone. They are given to the sink as refused, with the reason of the
+//! discard in words. A flow sample whose output says "discarded" is traffic like any other, and
+//! marked.
 
 mod packet;
 mod pass;

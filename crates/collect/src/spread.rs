@@ -74,7 +74,14 @@ struct Live {
     /// Below `ticks`: shifts the instants at which a packet is whole.
     dither: u64,
     step: u64,
-    /// The next in its slot, or in the list of free places.
+}
+
+/// How a place hangs in its list: apart from the records, so that lists are quick to walk.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    /// Number of the record.
+    seq: u64,
+    /// The next place in its slot, or of the free ones.
     next: u32,
 }
 
@@ -84,10 +91,14 @@ pub struct Spreader {
     longest: Duration,
     capacity: usize,
     places: Vec<Live>,
+    /// One for each place.
+    links: Vec<Link>,
     free: u32,
     live: usize,
     /// The first of each slot.
     slots: Vec<u32>,
+    /// What is due in a tick, in order.
+    due: Vec<Link>,
     /// The last tick that is paid.
     tick: u64,
     started: bool,
@@ -95,19 +106,22 @@ pub struct Spreader {
 }
 
 impl Spreader {
-    /// Records alive at once, unless said otherwise: 42 MB.
+    /// Records alive at once, unless said otherwise: 50 MB.
     pub const CAPACITY: usize = 262_144;
 
-    /// Spreads over up to `longest` (a day at most), with room for so many records at once: 160 bytes each.
+    /// Spreads over up to `longest` (a day at most), with room for so many records at once: 192
+    /// bytes each.
     pub fn new(longest: Duration, capacity: usize) -> Self {
         let capacity = capacity.min(NONE as usize - 1);
         Self {
             longest: longest.min(LONGEST),
             capacity,
             places: Vec::with_capacity(capacity),
+            links: Vec::with_capacity(capacity),
             free: NONE,
             live: 0,
             slots: vec![NONE; SLOTS],
+            due: Vec::with_capacity(capacity),
             tick: 0,
             started: false,
             not_spread: 0,
@@ -192,56 +206,67 @@ impl Spreader {
 
     /// Puts a record where it is found when it is due, or as far ahead as the wheel reaches.
     fn place(&mut self, live: Live) {
-        let place = if self.free == NONE {
-            self.places.push(live);
-            self.places.len() as u32 - 1
+        let (due, seq) = (live.due, live.record.seq);
+        let place = self.free;
+        if let (Some(slot), Some(link)) =
+            (self.places.get_mut(place as usize), self.links.get_mut(place as usize))
+        {
+            *slot = live;
+            self.free = std::mem::replace(&mut link.next, NONE);
+            link.seq = seq;
+            self.link(place, due);
         } else {
-            let place = self.free;
-            if let Some(slot) = self.places.get_mut(place as usize) {
-                self.free = slot.next;
-                *slot = live;
-            }
-            place
-        };
+            self.places.push(live);
+            self.links.push(Link { seq, next: NONE });
+            self.link(self.places.len() as u32 - 1, due);
+        }
         self.live += 1;
-        self.link(place);
     }
 
-    fn link(&mut self, place: u32) {
-        let Some(live) = self.places.get_mut(place as usize) else { return };
-        let tick = live.due.clamp(self.tick + 1, self.tick + SLOTS as u64 - 1);
-        if let Some(first) = self.slots.get_mut(tick as usize % SLOTS) {
-            live.next = std::mem::replace(first, place);
+    fn link(&mut self, place: u32, due: u64) {
+        let tick = due.clamp(self.tick + 1, self.tick + SLOTS as u64 - 1);
+        if let (Some(first), Some(link)) =
+            (self.slots.get_mut(tick as usize % SLOTS), self.links.get_mut(place as usize))
+        {
+            link.next = std::mem::replace(first, place);
         }
     }
 
     fn release(&mut self, place: u32) {
-        if let Some(live) = self.places.get_mut(place as usize) {
-            live.next = std::mem::replace(&mut self.free, place);
+        if let Some(link) = self.links.get_mut(place as usize) {
+            link.next = std::mem::replace(&mut self.free, place);
             self.live -= 1;
         }
     }
 
-    /// Pays what is due in the current tick.
+    /// Pays what is due in the current tick, in the order of the records' numbers: that in a slot
+    /// depends on when they were put there.
     fn pay_tick(&mut self, out: &mut Vec<FlowRecord>) {
         let Some(first) = self.slots.get_mut(self.tick as usize % SLOTS) else { return };
         let mut place = std::mem::replace(first, NONE);
-        let begin = out.len();
-        while let Some(live) = self.places.get_mut(place as usize) {
-            let (this, next) = (place, live.next);
-            place = next;
-            if live.due <= self.tick {
-                out.extend(live.pay(self.tick));
-            }
-            if live.paid < live.record.packets {
-                self.link(this);
-            } else {
-                self.release(this);
-            }
+        let mut due = std::mem::take(&mut self.due);
+        while let Some(link) = self.links.get(place as usize) {
+            due.push(Link { seq: link.seq, next: place });
+            place = link.next;
         }
-        // The order in a slot depends on when the records were put there.
-        if let Some(paid) = out.get_mut(begin..) {
-            paid.sort_unstable_by_key(|record| record.seq);
+        due.sort_unstable_by_key(|link| (link.seq, link.next));
+        for link in due.drain(..) {
+            self.pay(link.next, self.tick, out);
+        }
+        self.due = due;
+    }
+
+    /// Pays what is due of a record that is in no slot, and puts it where it belongs then.
+    fn pay(&mut self, place: u32, tick: u64, out: &mut Vec<FlowRecord>) {
+        let Some(live) = self.places.get_mut(place as usize) else { return };
+        if live.due <= tick {
+            out.extend(live.pay(tick));
+        }
+        if live.paid < live.record.packets {
+            let due = live.due;
+            self.link(place, due);
+        } else {
+            self.release(place);
         }
     }
 
@@ -250,15 +275,10 @@ impl Spreader {
         let begin = out.len();
         let mut place = self.unlink_all();
         self.tick = target;
-        while let Some(live) = self.places.get_mut(place as usize) {
-            let (this, next) = (place, live.next);
+        while let Some(link) = self.links.get(place as usize) {
+            let next = link.next;
+            self.pay(place, target, out);
             place = next;
-            out.extend(live.pay(target));
-            if live.paid < live.record.packets {
-                self.link(this);
-            } else {
-                self.release(this);
-            }
         }
         if let Some(paid) = out.get_mut(begin..) {
             paid.sort_unstable_by_key(|record| (record.time, record.seq));
@@ -271,11 +291,12 @@ impl Spreader {
         let mut place = self.unlink_all();
         self.tick = target;
         while let Some(live) = self.places.get_mut(place as usize) {
-            let (this, next) = (place, live.next);
-            place = next;
             live.start = live.start.saturating_sub(by);
             live.due = live.due.saturating_sub(by);
-            self.link(this);
+            let due = live.due;
+            let next = self.links.get(place as usize).map_or(NONE, |link| link.next);
+            self.link(place, due);
+            place = next;
         }
     }
 
@@ -284,8 +305,8 @@ impl Spreader {
         let mut all = NONE;
         for first in &mut self.slots {
             let mut place = std::mem::replace(first, NONE);
-            while let Some(live) = self.places.get_mut(place as usize) {
-                let next = std::mem::replace(&mut live.next, all);
+            while let Some(link) = self.links.get_mut(place as usize) {
+                let next = std::mem::replace(&mut link.next, all);
                 all = place;
                 place = next;
             }
@@ -310,7 +331,6 @@ impl Live {
             due: 0,
             dither: (hash >> 32) % ticks,
             step: if fast { 1 } else { STEP },
-            next: NONE,
         }
     }
 
@@ -321,9 +341,15 @@ impl Live {
 
     /// The first tick from this one on that has a packet to pay.
     fn due_from(&self, tick: u64) -> u64 {
-        let whole = u128::from(self.ticks) * (u128::from(self.paid) + 1) - u128::from(self.dither);
-        let after = whole.div_ceil(u128::from(self.record.packets.max(1)));
-        let after = u64::try_from(after).unwrap_or(u64::MAX);
+        let packets = self.record.packets.max(1);
+        let next = self.paid.saturating_add(1);
+        // The dither is below the ticks.
+        let after = if let Some(product) = self.ticks.checked_mul(next) {
+            (product - self.dither).div_ceil(packets)
+        } else {
+            let product = u128::from(self.ticks) * u128::from(next) - u128::from(self.dither);
+            u64::try_from(product.div_ceil(u128::from(packets))).unwrap_or(u64::MAX)
+        };
         tick.max(self.start.saturating_add(after)).min(self.end())
     }
 

@@ -44,7 +44,7 @@ drop_reasons! {
     TooManyExporters "too_many_exporters" "An exporter was not admitted: the table of exporters is full.";
     SampleMalformed "sample_malformed" "An sFlow sample or one of its records could not be read, or could not be reached.";
     SampleWithoutPacket "sample_without_packet" "An sFlow sample says nothing of the packet's addresses.";
-    DiscardNotification "discard_notification" "An sFlow agent tells of a single packet that it discarded; its flow samples stand for such packets already.";
+    DiscardNotification "discard_notification" "An sFlow agent tells of a single packet that it discarded, which says nothing of a rate.";
     SetMalformed "set_malformed" "A set of a NetFlow v9 or IPFIX datagram could not be read.";
     TemplateMalformed "template_malformed" "A template contradicts itself or is beyond the limits; it was not learnt.";
     TooManyTemplates "too_many_templates" "A template was not learnt: there are as many as there may be.";

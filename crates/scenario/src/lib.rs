@@ -1,6 +1,6 @@
 //! Synthetic worlds: a network's day and the attacks on it, described once in a short TOML file,
-//! generated as flow records in time order, rendered as frames or flow export, and scored against what a detector
-//! said. The demo, the generator command and the tests all use the same worlds.
+//! generated as flow records in time order, rendered as frames or flow export, and scored against
+//! what a detector said. The demo, the generator command and the tests all use the same worlds.
 //!
 //! Everything follows from the scenario and its seed: the same file gives the same records on any
 //! machine. Nothing here reads a clock or does I/O, and nothing allocates per record.

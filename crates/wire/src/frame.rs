@@ -175,7 +175,6 @@ impl From<Cut> for FrameError {
 }
 
 /// Finds the packet that `policy` says to count in the captured bytes of one frame.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "configuration is lent, whatever its size")]
 #[expect(clippy::inline_always, reason = "a frame that is copied costs as much as reading it")]
 #[inline(always)]
 pub fn dissect(link: LinkType, data: &[u8], policy: &TunnelPolicy) -> Result<Frame, FrameError> {

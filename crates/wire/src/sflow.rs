@@ -113,8 +113,8 @@ pub struct Samples<'a> {
 }
 
 impl<'a> Samples<'a> {
-    /// The next sample, if it is a flow sample of version 5 in its compact form that can be read.
-    /// Does not move otherwise, so that [`Iterator::next`] tells what there is.
+    /// The next sample, if it is a flow sample of version 5 that can be read. Does not move
+    /// otherwise, so that [`Iterator::next`] tells what there is.
     ///
     /// It gives no more than `next` does, but what nearly all samples are stays in registers.
     #[inline]

@@ -26,6 +26,9 @@ const TOLERANCE: f64 = 0.2;
 /// Standard deviations by which the bytes of samples may be off besides.
 const SIGMAS: f64 = 4.0;
 
+/// Of samples taken elsewhere one in so many is looked at: they only tell that there are some.
+const ELSEWHERE: u32 = 8;
+
 /// Measures in a row that prove it.
 const PROOF: i8 = 2;
 
@@ -86,7 +89,7 @@ pub struct InterfaceReport {
 struct Side {
     octets: u64,
     packets: u32,
-    /// Samples that were taken here, and samples taken elsewhere that mention this way.
+    /// Samples that were taken here, and about how many taken elsewhere mention this way.
     samples: u32,
     elsewhere: u32,
     /// Measures in a row that were off: above zero when the samples were too high.
@@ -127,11 +130,13 @@ pub(super) struct Interfaces {
     table: Table<Entry>,
     /// Packets that the last sample stood for.
     scale: u64,
+    /// Scatters the samples that are looked at.
+    weyl: u32,
 }
 
 impl Interfaces {
     pub(super) const fn new() -> Self {
-        Self { table: Table::new(), scale: 0 }
+        Self { table: Table::new(), scale: 0, weyl: 0 }
     }
 
     /// One sample, scaled.
@@ -146,11 +151,22 @@ impl Interfaces {
     ) {
         self.scale = packets;
         let leaving = output == Some(source) && input != Some(source);
-        if let Some(entry) = input.and_then(|index| self.table.get_mut(index)) {
-            entry.input.sampled(!leaving, bytes, packets);
+        let (here, elsewhere) = if leaving { (output, input) } else { (input, output) };
+        if let Some(entry) = here.and_then(|index| self.table.get_mut(index)) {
+            let side = if leaving { &mut entry.output } else { &mut entry.input };
+            side.sampled(bytes, packets);
         }
-        if let Some(entry) = output.and_then(|index| self.table.get_mut(index)) {
-            entry.output.sampled(leaving, bytes, packets);
+        // Multiples of the golden ratio are even, and in step with nothing.
+        self.weyl = self.weyl.wrapping_add(0x9e37_79b9);
+        if self.weyl < u32::MAX / ELSEWHERE {
+            self.mention(elsewhere, leaving);
+        }
+    }
+
+    fn mention(&mut self, elsewhere: Option<u32>, leaving: bool) {
+        if let Some(entry) = elsewhere.and_then(|index| self.table.get_mut(index)) {
+            let side = if leaving { &mut entry.input } else { &mut entry.output };
+            side.elsewhere = side.elsewhere.saturating_add(ELSEWHERE);
         }
     }
 
@@ -198,15 +214,11 @@ impl Interfaces {
 
 impl Side {
     #[inline]
-    fn sampled(&mut self, here: bool, bytes: u64, packets: u64) {
-        if here {
-            self.samples = self.samples.saturating_add(1);
-            self.sampled_bytes = self.sampled_bytes.saturating_add(bytes);
-            self.sampled_packets = self.sampled_packets.saturating_add(packets);
-            self.squares += bytes as f64 * bytes as f64;
-        } else {
-            self.elsewhere = self.elsewhere.saturating_add(1);
-        }
+    fn sampled(&mut self, bytes: u64, packets: u64) {
+        self.samples = self.samples.saturating_add(1);
+        self.sampled_bytes = self.sampled_bytes.saturating_add(bytes);
+        self.sampled_packets = self.sampled_packets.saturating_add(packets);
+        self.squares += bytes as f64 * bytes as f64;
     }
 
     /// A measure begins with these counters.

@@ -15,19 +15,23 @@ const _: () = assert!(ENTRIES < EMPTY as usize && ENTRIES * 2 <= PLACES);
 pub(super) struct Table<T> {
     places: [u8; PLACES],
     entries: Vec<(u32, T)>,
+    /// The index found last and its entry: samples of one interface come in runs.
+    last: (u32, u8),
     refused: u64,
 }
 
 impl<T> Table<T> {
     pub(super) const fn new() -> Self {
-        Self { places: [EMPTY; PLACES], entries: Vec::new(), refused: 0 }
+        Self { places: [EMPTY; PLACES], entries: Vec::new(), last: (0, EMPTY), refused: 0 }
     }
 
     /// What is there under an index.
     #[inline]
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        let at = self.places.get(self.place(index)).copied()?;
-        self.entries.get_mut(usize::from(at)).map(|(_, value)| value)
+        if self.last.0 != index || self.last.1 == EMPTY {
+            self.last = (index, self.places.get(self.place(index)).copied()?);
+        }
+        self.entries.get_mut(usize::from(self.last.1)).map(|(_, value)| value)
     }
 
     /// What is there under an index, or a new value; `None`, and counted, when there are `room`

@@ -157,7 +157,8 @@ impl Clock {
             (None, Some(end)) => {
                 Span { start: Some(Timestamp(end.0.saturating_sub(length))), end: Some(end) }
             }
-            span => Span { start: span.0, end: span.1 },
+            // Less than a millisecond backwards is not absurd, but no span either.
+            (start, end) => Span { start: start.min(end).or(start), end },
         }
     }
 

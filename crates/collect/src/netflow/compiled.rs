@@ -16,12 +16,10 @@ use super::templates::Compile;
 pub(super) enum Slot {
     Src4,
     Dst4,
-    /// The upper half of an IPv6 address; the lower one follows.
+    /// The upper half of an IPv6 address; the lower one is in the next place.
     Src6,
-    Src6Low,
-    Dst6,
-    Dst6Low,
-    IpVersion,
+    Dst6 = Self::Src6 as u8 + 2,
+    IpVersion = Self::Dst6 as u8 + 2,
     Protocol,
     SrcPort,
     DstPort,
@@ -43,6 +41,9 @@ pub(super) enum Slot {
     Icmp6Code,
     Packets,
     Bytes,
+    /// Behind the router, where the template has others too.
+    PostPackets,
+    PostBytes,
     DroppedPackets,
     DroppedBytes,
     /// Of the way back: reverse elements, or the responder's counters.
@@ -77,8 +78,7 @@ pub(super) enum Slot {
     DstAs,
     NextHop4,
     NextHop6,
-    NextHop6Low,
-    SrcMac,
+    SrcMac = Self::NextHop6 as u8 + 2,
     DstMac,
     Tos,
 }
@@ -111,7 +111,6 @@ const DETAIL: Slots = Slots::of([
     Slot::DstAs,
     Slot::NextHop4,
     Slot::NextHop6,
-    Slot::NextHop6Low,
     Slot::SrcMac,
     Slot::DstMac,
     Slot::Tos,
@@ -377,8 +376,8 @@ fn target(place: &Place) -> Option<(Slot, u8, Meaning)> {
 /// Slot and rank of an element of the flow itself, but for times.
 ///
 /// Counters: those of the period that the record is about come first, then the initiator's, totals
-/// since the flow began, and those behind the router; lengths with link headers only where there is
-/// no other.
+/// since the flow began, and lengths with link headers where there is no other. What was counted
+/// behind the router stands in where all these are zero.
 fn forward(element: Element) -> Option<(Slot, u8)> {
     Some(match element {
         Element::SourceIpv4Address => (Slot::Src4, 0),
@@ -410,13 +409,13 @@ fn forward(element: Element) -> Option<(Slot, u8)> {
         Element::PacketDeltaCount => (Slot::Packets, 0),
         Element::InitiatorPackets => (Slot::Packets, 1),
         Element::PacketTotalCount => (Slot::Packets, 2),
-        Element::PostPacketDeltaCount => (Slot::Packets, 3),
-        Element::PostPacketTotalCount => (Slot::Packets, 4),
+        Element::PostPacketDeltaCount => (Slot::PostPackets, 0),
+        Element::PostPacketTotalCount => (Slot::PostPackets, 1),
         Element::OctetDeltaCount => (Slot::Bytes, 0),
         Element::InitiatorOctets => (Slot::Bytes, 1),
         Element::OctetTotalCount => (Slot::Bytes, 2),
-        Element::PostOctetDeltaCount => (Slot::Bytes, 3),
-        Element::PostOctetTotalCount => (Slot::Bytes, 4),
+        Element::PostOctetDeltaCount => (Slot::PostBytes, 0),
+        Element::PostOctetTotalCount => (Slot::PostBytes, 1),
         Element::Layer2OctetDeltaCount => (Slot::Bytes, 5),
         Element::Layer2OctetTotalCount => (Slot::Bytes, 6),
         Element::IpTotalLength | Element::TotalLengthIpv4 => (Slot::Bytes, 7),

@@ -15,6 +15,7 @@ pub(super) struct OptionsRecord {
     pub(super) active_timeout: Option<Duration>,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) boot_ms: Option<u64>,
+    algorithm: Option<u64>,
     interval: Option<u64>,
     random_interval: Option<u64>,
     packet_interval: Option<u64>,
@@ -38,6 +39,7 @@ impl OptionsRecord {
                 Element::ScopeInterface | Element::IngressInterface | Element::EgressInterface => {
                     &mut said.interface
                 }
+                Element::SelectorAlgorithm => &mut said.algorithm,
                 Element::SamplingInterval => &mut said.interval,
                 Element::SamplerRandomInterval => &mut said.random_interval,
                 Element::SamplingPacketInterval => &mut said.packet_interval,
@@ -68,15 +70,21 @@ impl OptionsRecord {
         said
     }
 
-    /// The sampling rate, whatever the selector's algorithm: each has elements of its own. What
-    /// was counted is asked last.
+    /// The sampling rate. Where a record has elements of several algorithms, the one that it names
+    /// counts (RFC 5477 §8.2): Cisco IOS XR writes an interval of 1 beside "1 out of 256". What was
+    /// counted is asked last.
     pub(super) fn rate(&self) -> Option<SamplingRate> {
+        const SYSTEMATIC_COUNT_BASED: u64 = 1;
         let packets = || spaced(self.packet_interval?, self.packet_space);
         let n_of_m = || ratio(self.population?, self.size?);
         let counted = || ratio(self.observed?, self.selected?);
-        packets()
+        let systematic = self.algorithm == Some(SYSTEMATIC_COUNT_BASED);
+        systematic
+            .then(packets)
+            .flatten()
             .or_else(n_of_m)
             .or_else(|| probability(self.share?))
+            .or_else(packets)
             .or_else(|| interval(self.random_interval?))
             .or_else(|| interval(self.interval?))
             .or_else(counted)

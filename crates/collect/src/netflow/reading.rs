@@ -38,6 +38,8 @@ const RARE: Slots = Slots::of([
     Slot::Icmp6,
     Slot::Icmp4Type,
     Slot::Icmp6Type,
+    Slot::PostPackets,
+    Slot::PostBytes,
     Slot::DroppedPackets,
     Slot::DroppedBytes,
 ]);
@@ -429,6 +431,10 @@ fn rare(form: &Form, values: &Values, record: &mut FlowRecord) {
         _ => Fragment::Later,
     };
     record.forwarding = forwarding(values.get(Slot::Forwarding));
+    let (packets, bytes) = (values.get(Slot::PostPackets), values.get(Slot::PostBytes));
+    if record.packets == 0 && record.bytes == 0 && packets | bytes != 0 {
+        (record.packets, record.bytes) = (packets.max(1), bytes);
+    }
     let (packets, bytes) = (values.get(Slot::DroppedPackets), values.get(Slot::DroppedBytes));
     if record.packets == 0 && record.bytes == 0 && packets | bytes != 0 {
         (record.packets, record.bytes) = (packets.max(1), bytes);

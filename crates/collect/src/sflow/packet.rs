@@ -11,9 +11,6 @@ use tidewall_wire::sflow::{
 use crate::frame::{drop_reason, record_of};
 use crate::{FlowDetail, FlowNote, FlowSink};
 
-/// Bytes of the frame check sequence: agents count it in a frame's length, captures do not.
-const FCS: u32 = 4;
-
 /// Which packet of a frame counts, and how long it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measure {
@@ -53,7 +50,7 @@ pub(super) fn read_plain(
 ) -> Option<(FlowRecord, u32)> {
     let raw = records.next_header()?;
     let frame = frame::dissect(raw.protocol.link_type()?, raw.header, &measure.tunnels).ok()?;
-    let mut record = record_of(&frame, measure.bytes(&frame, captured_length(&raw)));
+    let mut record = record_of(&frame, measure.bytes(&frame, wire_length(&raw)));
     if frame.vlan_tags == 0 && records.left() > 0 {
         record.vlan = records.next_switch().ok()?.map_or(0, |switch| vlan(&switch));
     }
@@ -64,7 +61,7 @@ pub(super) fn read_plain(
 /// records behind those that are counted are left unread.
 pub(super) fn read<S: FlowSink>(
     records: FlowRecords<'_>,
-    measure: &Measure,
+    measure: Measure,
     detail: &mut FlowDetail,
 ) -> Told {
     let mut told = Told::default();
@@ -103,7 +100,7 @@ impl Told {
     fn header<S: FlowSink>(
         &mut self,
         raw: &RawHeader<'_>,
-        measure: &Measure,
+        measure: Measure,
         detail: &mut FlowDetail,
     ) {
         self.octets = self.octets.max(raw.frame_length);
@@ -114,7 +111,7 @@ impl Told {
         match frame::dissect(link, raw.header, &measure.tunnels) {
             Ok(frame) => {
                 self.tagged = frame.vlan_tags > 0;
-                let bytes = measure.bytes(&frame, captured_length(raw));
+                let bytes = measure.bytes(&frame, wire_length(raw));
                 self.packet = Some(record_of(&frame, bytes));
                 if S::DETAIL {
                     describe(raw, &frame, detail);
@@ -152,7 +149,7 @@ impl Told {
     }
 
     /// The packet of an agent that describes it instead of copying its header.
-    fn described<S: FlowSink>(&mut self, measure: &Measure, detail: &mut FlowDetail) {
+    fn described<S: FlowSink>(&mut self, measure: Measure, detail: &mut FlowDetail) {
         if S::DETAIL
             && let Some(frame) = &self.ethernet
         {
@@ -163,9 +160,7 @@ impl Told {
         let Some(ip) = &self.ip else { return };
         let (src, dst) = (Address::from(ip.src), Address::from(ip.dst));
         let bytes = match measure.length {
-            LengthMode::Wire if on_wire > 0 => {
-                measure.larger(on_wire.saturating_sub(FCS), ip.length)
-            }
+            LengthMode::Wire if on_wire > 0 => measure.larger(on_wire, ip.length),
             _ => ip.length,
         };
         self.octets = self.octets.max(ip.length);
@@ -188,26 +183,23 @@ impl Told {
 
 impl Measure {
     #[inline]
-    fn bytes(&self, frame: &Frame, captured_length: u32) -> u32 {
-        self.larger(frame.length(self.length, captured_length), frame.ip_length)
+    fn bytes(self, frame: &Frame, wire_length: u32) -> u32 {
+        self.larger(frame.length(self.length, wire_length), frame.ip_length)
     }
 
     #[inline]
-    fn larger(&self, length: u32, ip_length: u32) -> u32 {
+    fn larger(self, length: u32, ip_length: u32) -> u32 {
         if self.larger_length { length.max(ip_length) } else { length }
     }
 }
 
-/// The frame's length as a capture of it would state it: without its check sequence, where the
-/// agent says that it was stripped, and with everything else.
-///
-/// More than the check sequence is not taken off: agents strip tags that were on the wire, and
-/// some state as stripped whatever they did not copy.
+/// The frame's length on the wire, as the agent states it: with its check sequence, as counters of
+/// interfaces have it, and with all that was stripped before the header was copied.
 #[inline]
-fn captured_length(raw: &RawHeader<'_>) -> u32 {
+fn wire_length(raw: &RawHeader<'_>) -> u32 {
     match raw.frame_length {
         0 => raw.header.len() as u32,
-        length => length - raw.stripped.min(FCS).min(length),
+        length => length,
     }
 }
 

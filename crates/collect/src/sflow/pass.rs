@@ -115,6 +115,7 @@ impl<'a, S: FlowSink> Pass<'a, S> {
         self.flow_with_care(sample, sampling, origin);
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "a sample that is lent lies in memory")]
     #[inline(never)]
     fn flow_with_care(
         &mut self,
@@ -125,7 +126,7 @@ impl<'a, S: FlowSink> Pass<'a, S> {
         if S::DETAIL {
             self.fill(sample.input, sample.output, origin);
         }
-        let told = packet::read::<S>(sample.records(), &self.measure, &mut self.detail);
+        let told = packet::read::<S>(sample.records(), self.measure, &mut self.detail);
         self.run(&sample, told.octets, sampling);
         if told.damaged > 0 {
             self.damaged(&told);
@@ -156,7 +157,7 @@ impl<'a, S: FlowSink> Pass<'a, S> {
             self.fill(sample.input, sample.output, SamplingOrigin::Assumed);
             self.detail.note = FlowNote::DROPPED;
         }
-        let told = packet::read::<S>(sample.records(), &self.measure, &mut self.detail);
+        let told = packet::read::<S>(sample.records(), self.measure, &mut self.detail);
         if told.damaged > 0 {
             self.damaged(&told);
         }

@@ -86,6 +86,7 @@ impl Flows {
             length: frames.length,
             sampling: self.sampling.clone(),
             v5_word: self.v5_word,
+            crediting: self.crediting,
             ..NetflowSettings::default()
         }
     }

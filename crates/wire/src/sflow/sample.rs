@@ -175,10 +175,14 @@ impl<'a> FlowSample<'a> {
         self.records.clone()
     }
 
-    /// A flow sample in its compact form, if the format is that and it can be read.
+    /// The flow sample of version 5 that `format` announces, if it is one and can be read.
     #[inline]
     pub(super) fn of_format(format: DataFormat, body: Xdr<'a>) -> Option<Self> {
-        if format == DataFormat::standard(1) { Self::compact(body).ok() } else { None }
+        match (format.enterprise, format.format) {
+            (0, 1) => Self::compact(body).ok(),
+            (0, 3) => Self::expanded(body).ok(),
+            _ => None,
+        }
     }
 
     #[inline]
@@ -197,6 +201,7 @@ impl<'a> FlowSample<'a> {
         })
     }
 
+    #[inline]
     fn expanded(mut body: Xdr<'a>) -> Result<Self, SflowError> {
         let [sequence, class, index, sampling_rate, sample_pool, drops] =
             body.words().map_err(SflowError::SampleCut)?;

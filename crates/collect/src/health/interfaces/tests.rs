@@ -1,5 +1,6 @@
 //! Counters against samples: agreement, wrong rates, wrong lengths, wraps, restarts.
 
+use super::Agreement::{Agree, Elsewhere, Unsampled};
 use super::*;
 
 /// An agent with one interface of 10 Gbit/s that samples 1 packet in 100.
@@ -187,7 +188,6 @@ fn each_way_is_compared_where_it_is_sampled() {
         let report = interfaces.sorted()[index - 1];
         [report.input, report.output].map(|measure| measure.map(|measure| measure.agreement))
     };
-    use Agreement::{Agree, Elsewhere, Unsampled};
     assert_eq!(found(1), [Some(Agree), Some(Elsewhere)]);
     assert_eq!(found(2), [Some(Agree), Some(Elsewhere)]);
     assert_eq!(found(3), [None, Some(Agree)], "nothing came in by 3");

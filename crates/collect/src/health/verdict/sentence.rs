@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use tidewall_model::DropReason;
+
 use super::{NEVER_SET, Verdict};
 use crate::Crediting;
 use crate::health::interfaces::{Agreement, InterfaceMeasure, Way};
@@ -27,12 +29,7 @@ impl fmt::Display for Verdict {
                 write!(f, "{part} of the {unit} of the last minutes were lost on the way")?;
                 write!(f, " ({lost} of {of}): all rates are too low by as much")
             }
-            Self::Dropped { reason, count, share } => {
-                let (name, sentence) = (reason.name(), reason.sentence());
-                let times = Count(*count, "time", "times");
-                write!(f, "{} of what came in the last minutes was not counted", Percent(*share))?;
-                write!(f, " ({name}, {times}): {sentence}")
-            }
+            Self::Dropped { reason, count, share } => dropped(f, *reason, *count, *share),
             Self::SamplingUnknown { partly } => {
                 let which = if *partly { " for a part of the records" } else { "" };
                 write!(f, "sampling unknown{which}, counted as 1: if the exporter samples, rates")?;
@@ -65,27 +62,12 @@ impl fmt::Display for Verdict {
                 write!(f, "{flows} ({}) of the last minutes had a duration", Percent(*share))?;
                 f.write_str(" that is negative or longer than the exporter's age; it was clamped")
             }
-            Self::Restarted { times: 1 } => {
-                f.write_str("the exporter restarted in the last minutes")
-            }
-            Self::Restarted { times } => {
-                write!(f, "the exporter restarted {times} times in the last minutes")
-            }
+            Self::Restarted { times } => restarted(f, *times),
             Self::OutOfOrder { share } => {
                 write!(f, "{} of the datagrams of the last minutes were late,", Percent(*share))?;
                 f.write_str(" came twice or belong to another process of the same name")
             }
-            Self::Numbering(numbering) => f.write_str(match numbering {
-                Numbering::Standard => "the exporter numbers as its protocol says",
-                Numbering::Datagrams => {
-                    "the exporter numbers its datagrams where its protocol numbers flows; its \
-                     numbers are read like that"
-                }
-                Numbering::Flows => {
-                    "the exporter numbers its flows where its protocol numbers datagrams; what is \
-                     lost on the way cannot be told"
-                }
-            }),
+            Self::Numbering(numbering) => f.write_str(numbered(*numbering)),
         }
     }
 }
@@ -158,6 +140,34 @@ fn long_flows(
         Crediting::Spread { longest } => {
             write!(f, " and are spread over {} at most, so rates are too", Span(longest))?;
             f.write_str(" high for that time: shorten the active timeout")
+        }
+    }
+}
+
+fn dropped(f: &mut fmt::Formatter<'_>, reason: DropReason, count: u64, share: f64) -> fmt::Result {
+    let (name, sentence, times) = (reason.name(), reason.sentence(), Count(count, "time", "times"));
+    write!(f, "{} of what came in the last minutes was not counted", Percent(share))?;
+    write!(f, " ({name}, {times}): {sentence}")
+}
+
+fn restarted(f: &mut fmt::Formatter<'_>, times: u64) -> fmt::Result {
+    f.write_str("the exporter restarted ")?;
+    if times > 1 {
+        write!(f, "{times} times ")?;
+    }
+    f.write_str("in the last minutes")
+}
+
+const fn numbered(numbering: Numbering) -> &'static str {
+    match numbering {
+        Numbering::Standard => "the exporter numbers as its protocol says",
+        Numbering::Datagrams => {
+            "the exporter numbers its datagrams where its protocol numbers flows; its numbers are \
+             read like that"
+        }
+        Numbering::Flows => {
+            "the exporter numbers its flows where its protocol numbers datagrams; what is lost on \
+             the way cannot be told"
         }
     }
 }

@@ -287,8 +287,8 @@ proptest! {
         prop_assert_eq!(bytes.len() % 4, 0);
         let sets = all_sets(bytes);
         prop_assert_eq!(definition(&sets[0]), [TemplateRecord::Definition(template)]);
-        let read: Vec<_> =
-            sets.get(1).into_iter().flat_map(|set| set.records(&plan)).map(Result::unwrap).collect();
+        let read = sets.get(1).into_iter().flat_map(|set| set.records(&plan));
+        let read: Vec<_> = read.map(Result::unwrap).collect();
         prop_assert_eq!(read.len(), records.len());
         // Every known element has its value; what is unknown is passed over by its length.
         for (read, written) in read.iter().zip(&records) {

@@ -13,8 +13,14 @@ fn exhaust(data: &[u8]) -> Vec<Sample<'_>> {
     let mut good = Vec::new();
     let mut items = 0;
     let mut iterator = datagram.samples();
-    for sample in iterator.by_ref() {
+    loop {
+        let mut quick = iterator.clone();
+        let flow = quick.next_flow();
+        let Some(sample) = iterator.next() else { break };
         items += 1;
+        if let Some(flow) = flow {
+            assert_eq!((sample.as_ref(), &quick), (Ok(&Sample::Flow(flow)), &iterator));
+        }
         let Ok(sample) = sample else { continue };
         match &sample {
             Sample::Flow(flow) => exhaust_flow(flow.records(), data),
@@ -36,8 +42,21 @@ fn exhaust(data: &[u8]) -> Vec<Sample<'_>> {
 
 fn exhaust_flow(mut records: FlowRecords<'_>, data: &[u8]) {
     let mut items = 0;
-    for record in records.by_ref() {
+    let mut switches = records.clone();
+    loop {
+        let mut quick = records.clone();
+        let header = quick.next_header();
+        let Some(record) = records.next() else { break };
         items += 1;
+        if let Some(raw) = header {
+            assert_eq!((record, &quick), (Ok(FlowData::Header(raw)), &records));
+        }
+        if matches!(record, Ok(FlowData::Switch(_))) {
+            assert_eq!(
+                switches.next_switch().map(|one| one.map(FlowData::Switch)),
+                record.map(Some)
+            );
+        }
         match record {
             Ok(FlowData::Header(raw)) => assert!(raw.header.len() <= data.len()),
             Ok(FlowData::Gateway(gateway)) => {
@@ -131,6 +150,28 @@ fn the_samples_below_are_all_good() {
             .count();
         assert_eq!(errors, 0);
     }
+}
+
+/// What the readers without an enum around the usual samples must not leave to `next`.
+#[test]
+fn the_usual_samples_are_read_quickly() {
+    let data = everything();
+    let mut samples = Datagram::parse(&data).unwrap().samples();
+    let mut records = samples.next_flow().unwrap().records();
+    assert_eq!(records.next_header().unwrap().frame_length, 1518);
+    assert_eq!(records.left(), 7);
+    assert_eq!(records.next_header(), None, "an Ethernet record");
+    assert_eq!(records.next_switch().unwrap().unwrap().src_vlan, 0x0404_0404);
+    assert_eq!((records.next_switch(), records.left()), (Ok(None), 0));
+    assert_eq!(samples.next_flow(), None, "counters");
+    assert_eq!(samples.count(), 4);
+
+    let data = everything_old(4);
+    let mut samples = Datagram::parse(&data).unwrap().samples();
+    assert_eq!(samples.next_flow(), None);
+    let Some(Ok(Sample::Flow(flow))) = samples.next() else { panic!("not a flow sample") };
+    assert_eq!(flow.records().next_header(), None);
+    assert_eq!(flow.records().next_switch().unwrap().unwrap().src_vlan, 100);
 }
 
 /// T30: sample counts that are refused.
