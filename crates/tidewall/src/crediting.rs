@@ -7,10 +7,11 @@ use tidewall_model::{FlowRecord, Timestamp};
 
 /// Passes records on when they come, or over as long a time as their flows lasted.
 #[derive(Debug)]
-pub(crate) struct Creditor(Option<Box<Spreader>>);
+pub struct Creditor(Option<Box<Spreader>>);
 
 impl Creditor {
-    pub(crate) fn new(crediting: Crediting) -> Self {
+    /// As the configuration says.
+    pub fn new(crediting: Crediting) -> Self {
         Self(match crediting {
             Crediting::Arrival => None,
             Crediting::Spread { longest } => {
@@ -21,7 +22,7 @@ impl Creditor {
 
     /// Takes a record of a flow that lasted so long. What counts now is added to `out`.
     #[inline]
-    pub(crate) fn take(&mut self, record: FlowRecord, lasted: Duration, out: &mut Vec<FlowRecord>) {
+    pub fn take(&mut self, record: FlowRecord, lasted: Duration, out: &mut Vec<FlowRecord>) {
         match &mut self.0 {
             None => out.push(record),
             Some(spreader) => spreader.push(record, lasted, out),
@@ -32,19 +33,19 @@ impl Creditor {
     /// call again.
     #[inline]
     #[must_use = "when true, more is due: call again"]
-    pub(crate) fn advance(&mut self, now: Timestamp, out: &mut Vec<FlowRecord>) -> bool {
+    pub fn advance(&mut self, now: Timestamp, out: &mut Vec<FlowRecord>) -> bool {
         self.0.as_mut().is_some_and(|spreader| spreader.advance(now, out))
     }
 
     /// Adds what is left: no more time will pass.
-    pub(crate) fn finish(&mut self, out: &mut Vec<FlowRecord>) {
+    pub fn finish(&mut self, out: &mut Vec<FlowRecord>) {
         if let Some(spreader) = &mut self.0 {
             spreader.finish(out);
         }
     }
 
     /// Records that counted when they came because there was no room to spread them.
-    pub(crate) fn not_spread(&self) -> u64 {
+    pub fn not_spread(&self) -> u64 {
         self.0.as_ref().map_or(0, |spreader| spreader.not_spread())
     }
 }

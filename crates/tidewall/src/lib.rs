@@ -8,7 +8,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod control;
-mod crediting;
+pub mod crediting;
 pub mod demo;
 pub mod exports;
 pub mod live;

@@ -27,6 +27,7 @@ pub struct HostsArgs {
     /// How many hosts at the most.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub top: usize,
+    /// Where to ask.
     #[command(flatten)]
     pub ask: AskArgs,
 }
@@ -37,6 +38,7 @@ pub struct AttacksArgs {
     /// Also those that are over.
     #[arg(long)]
     pub all: bool,
+    /// Where to ask.
     #[command(flatten)]
     pub ask: AskArgs,
 }

@@ -130,6 +130,9 @@ fn serve(mut stream: UnixStream, asked: &dyn Asked, stop: &AtomicBool) -> io::Re
     let mut lines = BufReader::new(stream.try_clone()?.take(LONGEST_QUESTION));
     let mut line = String::new();
     while lines.read_line(&mut line)? > 0 {
+        if line.len() as u64 >= LONGEST_QUESTION {
+            return reply(&mut stream, Err("a question has 4095 bytes at the most"));
+        }
         match serde_json::from_str::<Question>(&line) {
             Ok(Question::Events) => return follow(&mut stream, asked, stop),
             Ok(question) => match asked.answer(&question) {
