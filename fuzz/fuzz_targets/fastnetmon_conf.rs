@@ -1,5 +1,5 @@
-//! FastNetMon's configuration files: any text gives a policy or an explanation, and the TOML that it
-//! stands for gives the same policy. A line `---` parts the configuration from its lists.
+//! FastNetMon's configuration files: any text gives a policy or an explanation, and the TOML that
+//! it stands for gives the same policy. A line `---` parts the configuration from its lists.
 
 #![no_main]
 

@@ -59,7 +59,7 @@ struct ReadList {
 
 impl ReadList {
     fn what(&self) -> String {
-        format!("{} lines", self.count)
+        format!("{} entries", self.count)
     }
 }
 

@@ -226,11 +226,15 @@ impl<'u> Printer<'u> {
         self.line("");
         self.comment("What does nothing here");
         let understood = self.understood;
-        for (name, entry) in understood.reference.entries().filter(|(_, entry)| does_nothing(entry))
-        {
+        let entries = understood.reference.entries().filter(|(_, entry)| does_nothing(entry));
+        let mut entries: Vec<_> = entries.collect();
+        entries.sort_by_key(|(_, entry)| entry.line());
+        for (name, entry) in entries {
+            let warned = self.notes.contains_key(&entry.line());
             self.source(name, entry);
             if let Standing::Needless(why) | Standing::Useless(why) | Standing::Removed(why) =
                 entry.key().standing
+                && !warned
             {
                 self.comment(format!("  {why}"));
             }
@@ -339,9 +343,7 @@ fn rule_lines(rule: &Rule) -> String {
     };
     let quoted = |list: &[Prefix]| list.iter().map(|prefix| format!("\"{prefix}\"")).collect();
     let plain = |list: &[u16]| list.iter().map(u16::to_string).collect();
-    let range = |list: &[(u16, u16)]| {
-        list.iter().map(|(first, last)| format!("\"{first}-{last}\"")).collect()
-    };
+    let range = |list: &[(u16, u16)]| list.iter().map(|ends| show_range(*ends)).collect();
     list("source", quoted(&rule.source));
     list("destination", quoted(&rule.destination));
     list("protocols", rule.protocols.iter().map(u8::to_string).collect());
@@ -350,7 +352,7 @@ fn rule_lines(rule: &Rule) -> String {
     list("tcp_flags", rule.tcp_flags.iter().map(|flags| show_flags(*flags)).collect());
     list("packet_lengths", range(&rule.packet_lengths));
     list("vlans", plain(&rule.vlans));
-    list("ttls", rule.ttls.iter().map(|(first, last)| format!("\"{first}-{last}\"")).collect());
+    list("ttls", rule.ttls.iter().map(|(a, b)| show_range(((*a).into(), (*b).into()))).collect());
     if let Some(fragment) = rule.fragment {
         _ = writeln!(lines, "fragment = {fragment}");
     }
@@ -359,6 +361,10 @@ fn rule_lines(rule: &Rule) -> String {
         _ = writeln!(lines, "family = \"{word}\"");
     }
     lines
+}
+
+fn show_range((first, last): (u16, u16)) -> String {
+    if first == last { first.to_string() } else { format!("\"{first}-{last}\"") }
 }
 
 fn show_flags(flags: u16) -> String {

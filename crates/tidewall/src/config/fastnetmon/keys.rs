@@ -415,7 +415,8 @@ static KEYS: &[Key] = &[
         their totals are written under [thresholds.network.incoming]")),
     key("average_calculation_time_for_subnets", Seconds, "20", Removed("`average_time` under \
         [detection] holds for networks too")),
-    key("notify_script_pass_details", Switch, "on", Removed("a script is always given the details")),
+    key("notify_script_pass_details", Switch, "on", Removed("a script is always given the \
+        details")),
     key("process_pcap_attack_dumps_with_dpi", Switch, "off", Removed("the kind of an attack is \
         found from its own traffic, without a second pass")),
     key("exabgp_flow_spec_announces", Switch, "off", Removed("FlowSpec is not sent through \
@@ -427,8 +428,8 @@ static KEYS: &[Key] = &[
     key("pfring_sampling_ratio", Number, "1", Removed("there is no PF_RING capture")),
     key("mirror_snabbswitch", Switch, "off", Removed("there is no SnabbSwitch capture")),
     key("interfaces_snabbswitch", List, "", Removed("there is no SnabbSwitch capture")),
-    key("netflow_divide_counters_on_interval_length", Switch, "off", Removed("a long flow is \
-        counted when its record comes")),
+    key("netflow_divide_counters_on_interval_length", Switch, "off", Removed("whether a \
+        long flow is spread over its duration is not set by it")),
     key("netflow_lua_hooks_path", Path, "", Removed("no Lua script is called")),
     key("sflow_lua_hooks_path", Path, "", Removed("no Lua script is called")),
     key("sflow_qinq_process", Switch, "off", Removed("VLAN tags are passed over, however many \

@@ -101,8 +101,8 @@ impl Found<'_> {
         let detect = self.reference.switch(&name);
         if self.reference.get(&name).is_none() {
             let reason = format!(
-                "`{name}` is missing, which is off: no attack on the group's hosts is raised, as in \
-                 FastNetMon"
+                "`{name}` is missing, which is off: no attack on the group's hosts is raised, as \
+                 in FastNetMon"
             );
             sink.warn(&group.at, reason, format!("add `{name} = on`, or `off` to say so"));
         }

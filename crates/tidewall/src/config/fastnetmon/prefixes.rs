@@ -153,9 +153,9 @@ pub(super) struct Folders<'a> {
 }
 
 impl Folders<'_> {
-    /// The file of a list. A path that was typed is that path, from the configuration's folder where
-    /// it is relative; otherwise it is the file of that name beside the configuration, or the one in
-    /// /etc.
+    /// The file of a list. A path that was typed is that path, from the configuration's folder
+    /// where it is relative; otherwise it is the file of that name beside the configuration, or
+    /// the one in /etc.
     pub(super) fn find(
         &self,
         name: &str,

@@ -49,8 +49,8 @@ const KEYS: &[(&str, Apply)] = &[
 /// Conditions that are tested here and not by FastNetMon.
 const TESTED_HERE: &[&str] = &["ttls"];
 
-/// Reads all rules. A rule with a condition that cannot be tested is left out: without the condition
-/// it would match more than was meant.
+/// Reads all rules. A rule with a condition that cannot be tested is left out: without the
+/// condition it would match more than was meant.
 pub(super) fn read(list: &str, sink: &mut Sink) -> Vec<Rule> {
     let mut rules = Vec::new();
     for item in items(list) {

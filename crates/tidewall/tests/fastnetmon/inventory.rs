@@ -1,5 +1,5 @@
-//! Every key in the inventory of FastNetMon's behaviour is in the table of keys. The inventory is not
-//! part of this repository: it is looked for beside the checkout, next to the corpus of captures.
+//! Every key in the inventory of FastNetMon's behaviour is in the table of keys. The inventory is
+//! not part of this repository: it is looked for beside the checkout, next to the corpus.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -3,19 +3,23 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod any_text;
+mod inventory;
+mod warnings;
+
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use proptest::prelude::*;
-use proptest::test_runner::{Config, RngSeed};
 use tidewall::config::fastnetmon::{self, keys};
 use tidewall::config::{self, ConfigErrors, Diagnostic, Loaded, Severity, Style};
 use tidewall_engine::{Limits, Policy};
 use tidewall_model::{Metric, Prefix, TrafficClass, Unit};
 use tidewall_wire::frame::LengthMode;
+
+use warnings::{NETWORKS, QUIET};
 
 const CONF: &str = "/etc/fastnetmon.conf";
 const RELEASES: [&str; 4] = ["v1_1_2", "v1_1_4", "v1_2_4", "v1_2_9"];
@@ -187,158 +191,6 @@ fn a_file_with_both_ip_versions_and_one_with_ipv4_only() {
     let inactive = fastnetmon::describe_inactive(&one.reference.unwrap());
     assert!(inactive.contains("  AF_XDP capture, turned on: force_native_mode_xdp"), "{inactive}");
     assert!(inactive.contains("  sFlow: sflow, sflow_host, sflow_port\n"), "{inactive}");
-}
-
-/// A configuration that gives no warning.
-const QUIET: &str = "enable_ban = on\nban_for_pps = on\nthreshold_pps = 20000\n";
-const NETWORKS: (&str, &str) = ("/etc/networks_list", "192.0.2.0/24\n198.51.100.0/24\n");
-
-/// Lines behind [`QUIET`], the key and line of the only warning, and a part of its reason.
-const WARNINGS: &[(&str, &str, usize, &str)] = &[
-    // Lines.
-    ("ban_time 1900", "", 4, "not `key = value`"),
-    ("influxdb_password = a=b", "influxdb_password", 4, "loses a line"),
-    ("ban_time = 1800\nban_time = 1900", "ban_time", 5, "value of line 4"),
-    ("treshold_mbps = 5", "treshold_mbps", 4, "no release"),
-    ("web_threshold_pps = 5", "web_threshold_pps", 4, "no release"),
-    ("logging:remote_syslog_port = 514", "logging:remote_syslog_port", 4, "since 1.2.3"),
-    ("redis_prefix = d\u{fffd}", "redis_prefix", 4, "UTF-8"),
-    // Switches.
-    ("process_incoming_traffic = on # yes", "process_incoming_traffic", 4, "Here it is on"),
-    ("process_outgoing_traffic = yes", "process_outgoing_traffic", 4, "Here it is on"),
-    ("process_outgoing_traffic = On", "process_outgoing_traffic", 4, "as off"),
-    ("process_outgoing_traffic =", "process_outgoing_traffic", 4, "no value"),
-    ("gobgp = yes", "gobgp", 4, "stays off"),
-    ("gobgp = maybe", "gobgp", 4, "neither on nor off"),
-    // Numbers.
-    ("ban_time = 30m", "ban_time", 4, "reads `30m` as 30; here it is 1800"),
-    ("prometheus_port = 9k", "prometheus_port", 4, "reads 9; here the key counts as left out"),
-    ("ban_time = -1", "ban_time", 4, "wraps"),
-    ("ban_time = 3000000000", "ban_time", 4, "32 bits"),
-    ("ban_time =", "ban_time", 4, "reads 0"),
-    ("ban_details_records_count = 20000", "ban_details_records_count", 4, "10000"),
-    ("speed_calculation_delay = 0", "speed_calculation_delay", 4, "1 to 60"),
-    ("average_calculation_time = 15", "average_calculation_time", 4, "evidence"),
-    // Limits.
-    ("ban_for_bandwidth = on", "ban_for_bandwidth", 4, "is 1000 Mbit/s"),
-    ("ban_for_udp_pps = on\nthreshold_udp_pps = 0", "threshold_udp_pps", 5, "0 is no limit"),
-    ("ban_for_bandwidth = on\nthreshold_mbps = 999999999", "threshold_mbps", 5, "any network"),
-    ("threshold_mbps = 500", "threshold_mbps", 4, "limits nothing"),
-    ("threshold_pps = 20k\n#", "threshold_pps", 4, "20000"),
-    ("enable_connection_tracking = off\nban_for_flows = on", "ban_for_flows", 5, "not counted"),
-    // Other values.
-    ("sort_parameter = pps", "sort_parameter", 4, "none of the words"),
-    ("sflow_port = 6343,many", "sflow_port", 4, "list of ports"),
-    ("interfaces = eth0, eth1", "interfaces", 4, "blank"),
-    ("interfaces = eth0 # up", "interfaces", 4, "here it is `eth0`"),
-    ("gobgp_next_hop = router", "gobgp_next_hop", 4, "IPv4 address"),
-    ("gobgp_next_hop_ipv6 = 1.2.3.4", "gobgp_next_hop_ipv6", 4, "IPv6 address"),
-    ("gobgp_community_host = 65536:1", "gobgp_community_host", 4, "without any"),
-    ("graphite_host = a b", "graphite_host", 4, "host name"),
-    ("gobgp_next_hop_host_ipv4 = 192.0.2.1", "gobgp_next_hop_host_ipv4", 4, "never reads it"),
-    ("gobgp_announce_whole_subnet_ipv6 = on", "gobgp_announce_whole_subnet_ipv6", 4, "no IPv6"),
-    ("mirror_af_packet_fanout_mode = hash", "mirror_af_packet_fanout_mode", 4, "loses"),
-    ("enable_subnet_counters = on", "enable_subnet_counters", 4, "always counted"),
-    ("notify_script_pass_details = off", "notify_script_pass_details", 4, "always given"),
-    ("mirror = on", "mirror", 4, "PF_RING"),
-    // Features to come.
-    ("sflow = on\nsflow_port = 6343", "sflow", 4, "sFlow is recognised"),
-    ("enable_api = on", "enable_api", 4, "gRPC"),
-    ("notify_script_path = /opt/notify.sh", "notify_script_path", 4, "notify script is recog"),
-    // Groups.
-    ("hostgroup = web", "hostgroup", 4, "name:prefix"),
-    ("hostgroup = a:192.0.2.0/24\na_ban_for_pps = off", "hostgroup", 4, "`a_enable_ban` is"),
-    ("hostgroup = a:192.0.2.0/24\na_enable_ban = on", "hostgroup", 4, "none is inherited"),
-    ("hostgroup = a:\na_enable_ban = off", "hostgroup", 4, "no prefix is left"),
-    ("hostgroup = a:192.0.2.0/24,x\na_enable_ban = off", "hostgroup", 4, "not a prefix"),
-    ("hostgroup = a:192.0.2.0/25\na_enable_ban = off", "hostgroup", 4, "no line of the networks"),
-    ("hostgroup = a:203.0.113.0/24\na_enable_ban = off", "hostgroup", 4, "none of the networks"),
-    ("hostgroup = a:192.0.2.5/24\na_enable_ban = off", "hostgroup", 4, "does not clear"),
-    ("hostgroup = a:192.0.2.0/24 # x\na_enable_ban = off", "hostgroup", 4, "comment or the quo"),
-    ("hostgroup = a b:192.0.2.0/24\na b_enable_ban = off", "hostgroup", 4, "called a_b here"),
-    ("hostgroup = global:192.0.2.0/24\nglobal_enable_ban = off", "hostgroup", 4, "is taken"),
-    (
-        "hostgroup = a:192.0.2.0/24, 198.51.100.0/24\na_enable_ban = off",
-        "hostgroup",
-        4,
-        "blank beside",
-    ),
-    (
-        "hostgroup = a:192.0.2.0/24\na_enable_ban = off\nhostgroup = a:198.51.100.0/24",
-        "hostgroup",
-        6,
-        "defined in line 4",
-    ),
-    (
-        "hostgroup = a:192.0.2.0/24\na_enable_ban = off\na_enable_ban_ipv6 = on",
-        "a_enable_ban_ipv6",
-        6,
-        "global limits",
-    ),
-    (
-        "hostgroup = a:192.0.2.0/24\na_enable_ban = on\na_ban_for_pps = on",
-        "a_ban_for_pps",
-        6,
-        "is 20000 packets/s",
-    ),
-];
-
-#[test]
-fn each_misreading_is_one_warning_where_it_stands() {
-    let files = files(&[NETWORKS]);
-    assert!(good(QUIET, &files).warnings.is_empty());
-    let mut wrong = Vec::new();
-    for &(lines, field, line, reason) in WARNINGS {
-        // A later value of a key of QUIET replaces it, which would be a second warning.
-        let text = match lines.strip_prefix("threshold_pps") {
-            Some(_) => format!("enable_ban = on\n\nban_for_pps = on\n{lines}\n"),
-            None => format!("{QUIET}{lines}\n"),
-        };
-        assert_same(&text, &files);
-        let warnings = good(&text, &files).warnings;
-        match warnings.as_slice() {
-            [d] if (&*d.field, d.line) == (field, line) && d.reason.contains(reason) => {
-                assert!(!d.fix.is_empty(), "{text}");
-            }
-            other => wrong.push(format!("{lines} ({reason}): {other:#?}")),
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[test]
-fn several_at_once() {
-    let files = files(&[NETWORKS]);
-    for (lines, parts) in [
-        ("sflow = on", &["sFlow is recognised", "listens nowhere"][..]),
-        ("pcap = on", &["live pcap", "captures nothing"]),
-        ("exabgp = on", &["ExaBGP is", "exabgp_command_pipe", "exabgp_next_hop"]),
-        (
-            "exabgp = on\nexabgp_command_pipe = /x\nexabgp_next_hop = 192.0.2.1\n\
-             exabgp_announce_host = on",
-            &["ExaBGP is", "empty community"],
-        ),
-        ("notify_script_path = /opt/a b", &["notify script is", "to a shell"]),
-        ("ban_for_udp_pps = on\nthreshold_udp_pps = lots", &["left out", "is 100000 packets/s"]),
-        (
-            "sflow = on\nsflow_port = 1\nmirror_afpacket = on\ninterfaces = a\n\
-             sflow_read_packet_length_from_ip_header = on",
-            &["sFlow is", "AF_PACKET", "one setting"],
-        ),
-        (
-            "hostgroup = a:2001:db8::/32,192.0.2.7\na_enable_ban = off",
-            &["IPv6 prefix in a host", "none of the networks", "without a length", "no line of"],
-        ),
-    ] {
-        let text = format!("{QUIET}{lines}\n");
-        let warnings = good(&text, &files).warnings;
-        assert_eq!(warnings.len(), parts.len(), "{text}{warnings:#?}");
-        for part in parts {
-            let found = warnings.iter().any(|warning| warning.reason.contains(part));
-            assert!(found, "{part}\n{warnings:#?}");
-        }
-        assert_same(&text, &files);
-    }
 }
 
 #[test]
@@ -514,159 +366,59 @@ fn switches_towards_others_stay_as_fastnetmon_reads_them() {
     assert_eq!(on, ["redis_enabled", "sflow", "graphite", "enable_ban"]);
 }
 
-mod inventory;
-
-fn seeded(cases: u32) -> Config {
-    Config {
-        cases,
-        rng_seed: RngSeed::Fixed(0x666e_6d63),
-        failure_persistence: None,
-        ..Config::default()
-    }
-}
-
-/// Values as people write them, good and bad.
-const VALUES: &[&str] = &[
-    "on",
-    "off",
-    "yes",
-    "on # x",
-    "",
-    "0",
-    "1",
-    "5",
-    "20000",
-    "20k",
-    "1.5",
-    "-7",
-    "1 Gbps",
-    "999999999",
-    "99999999999999999999",
-    "eth0, eth1",
-    "\"quoted\"",
-    "a=b",
-    "192.0.2.1",
-    "::1",
-    "65001:666",
-    "packets",
-    "\u{1}\u{1b}[31m",
-    "é#",
-    "0.00001",
-    "61",
-    "inf",
-    "nan",
-];
-
-/// Lists as people write them.
-const LIST_LINES: &[&str] = &[
-    "192.0.2.0/24",
-    "192.0.2.0/25",
-    "10.1.2.3/8",
-    "2001:db8::/32",
-    "198.51.100.7",
-    "# note",
-    "nonsense",
-    "0.0.0.0/0",
-    "::/0",
-];
-
-fn any_line() -> impl Strategy<Value = String> {
-    let global: Vec<&'static str> = keys::names().collect();
-    let limits = keys::LIMITS.iter().flat_map(|limit| [limit.switch, limit.threshold]);
-    let of_group: Vec<&'static str> = limits.chain(["enable_ban", "enable_ban_ipv6"]).collect();
-    let value = prop::sample::select(VALUES);
-    let number = (0u64..200_000).prop_map(|number| number.to_string());
-    let value = prop_oneof![3 => value.prop_map(str::to_owned), 2 => number];
-    let group = prop::sample::select(&["web", "a b", "global", "ipv6-off", "é"][..]);
-    let list = prop::collection::vec(prop::sample::select(LIST_LINES), 0..4);
-    prop_oneof![
-        8 => (prop::sample::select(global), value.clone())
-            .prop_map(|(key, value)| format!("{key} = {value}")),
-        4 => (group.clone(), prop::sample::select(of_group), value)
-            .prop_map(|(group, key, value)| format!("{group}_{key} = {value}")),
-        2 => (group, list).prop_map(|(name, list)| format!("hostgroup = {name}:{}", list.join(","))),
-    ]
+#[test]
+fn the_commands_read_and_print_it() {
+    let file = |name: &str| folder().join(name).display().to_string();
+    let run = |arguments: &[&str]| {
+        let tidewall = Command::new(env!("CARGO_BIN_EXE_tidewall")).args(arguments).output();
+        let output = tidewall.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (conf, root) = (file("v1_2_4.conf"), file("root"));
+    let (status, toml, said) = run(&["import", &conf, "--root", &root]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains(" warnings, as comments"), "{said}");
+    let policy = config::parse("imported.toml", &toml).unwrap().policy;
+    assert_eq!(policy, release("v1_2_4").policy);
+    let (status, plan, said) = run(&["check", &conf, "--root", &root]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(
+        plan.contains(
+            "  2001:db8::/32
+"
+        ),
+        "{plan}"
+    );
+    assert!(
+        plan.contains(
+            "  servers  global  yes     198.51.100.0/24
+"
+        ),
+        "{plan}"
+    );
+    assert!(plan.contains("  GoBGP, turned on: gobgp, gobgp_announce_host"), "{plan}");
+    assert!(said.contains("v1_2_4.conf:") && said.contains("sFlow is recognised"), "{said}");
+    // Without its lists it has no networks.
+    let empty = tempfile::tempdir().unwrap();
+    let (_, _, said) = run(&["check", "-q", &conf, "--root", empty.path().to_str().unwrap()]);
+    assert!(said.contains("write them to the networks list"), "{said}");
+    let toml = empty.path().join("tidewall.toml");
+    std::fs::write(&toml, "networks = []\n").unwrap();
+    let (status, _, said) = run(&["import", toml.to_str().unwrap()]);
+    assert_eq!(status, Some(2));
+    assert!(said.contains("is TOML already"), "{said}");
+    let both = "enable_ban = on\nmirror_afpacket = on\nmirror_afxdp = on\n";
+    std::fs::write(&toml, both).unwrap();
+    let (status, out, said) = run(&["import", toml.to_str().unwrap()]);
+    assert_eq!((status, &*out), (Some(2), ""));
+    assert!(said.contains("does not start with both"), "{said}");
 }
 
 #[test]
-fn import_then_parse_is_the_direct_reading() {
-    let lines = prop::collection::vec(any_line(), 0..60);
-    let list = prop::collection::vec(prop::sample::select(LIST_LINES), 0..6);
-    let mut compared = 0;
-    let mut runner = prop::test_runner::TestRunner::new(seeded(600));
-    let result = runner.run(&(lines, list.clone(), list), |(lines, networks, whitelist)| {
-        let mut text = String::new();
-        for line in &lines {
-            _ = writeln!(text, "{line}");
-        }
-        let files = files(&[
-            ("/etc/networks_list", &networks.join("\n")),
-            ("/etc/networks_whitelist", &whitelist.join("\n")),
-            ("/etc/whitelist_rules", "{\"vlans\": [5], \"tcp_flags\": [\"syn|ack\"]}"),
-        ]);
-        match parse(&text, &files) {
-            Ok(_) => assert_same(&text, &files),
-            // Two capture engines at once.
-            Err(errors) => assert!(errors.to_string().contains("does not start"), "{errors}"),
-        }
-        Ok(())
-    });
-    compared += u32::from(result.is_ok());
-    assert_eq!(compared, 1, "{result:?}");
-}
-
-/// What must hold for any text at all.
-fn check(text: &str, list: &str) {
-    let read = |_: &Path| Ok(list.as_bytes().to_vec());
-    match fastnetmon::parse(Path::new(CONF), text, Path::new("/"), &read) {
-        Ok(loaded) => {
-            assert!(loaded.warnings.iter().all(|d| d.severity == Severity::Warning));
-            assert!(loaded.warnings.iter().all(|d| !d.reason.is_empty() && !d.fix.is_empty()));
-            config::describe(&loaded);
-            fastnetmon::describe_inactive(&loaded.reference.unwrap());
-            let toml = fastnetmon::import(Path::new(CONF), text, Path::new("/"), &read).unwrap().0;
-            let parsed = config::parse("imported.toml", &toml).unwrap();
-            assert_eq!(parsed.policy, loaded.policy, "{text:?} {list:?}\n{toml}");
-            assert!(!config::render(&loaded.warnings, Style::Plain).contains('\u{1b}'));
-        }
-        Err(errors) => {
-            assert!(errors.diagnostics().iter().any(|d| d.severity == Severity::Error));
-            errors.render(Style::Plain);
-        }
-    }
-    fastnetmon::is_reference(text);
-}
-
-proptest! {
-    #![proptest_config(seeded(500))]
-
-    #[test]
-    fn any_text_is_understood_or_explained(
-        text in "(?s).{0,200}",
-        list in "(?s)[0-9a-f:./# \n{}\"]{0,80}",
-    ) {
-        check(&text, &list);
-    }
-
-    #[test]
-    fn pieces_of_lines_are_understood_or_explained(
-        lines in prop::collection::vec(any_line(), 0..20),
-        cut in any::<prop::sample::Index>(),
-        list in prop::collection::vec(prop::sample::select(LIST_LINES), 0..6),
-    ) {
-        let text = lines.join("\n");
-        let cut = text.floor_char_boundary(cut.index(text.len() + 1));
-        check(&text[cut..], &list.join("\n"));
-        check(&text[..cut], &list.join("\r\n"));
-    }
-}
-
-#[test]
-fn a_flood_of_groups_and_keys_ends_soon() {
-    let mut text = String::new();
-    for number in 0..20_000 {
-        _ = writeln!(text, "hostgroup = g!{number}:10.{}.{}.0/24", number >> 8 & 255, number & 255);
-        _ = writeln!(text, "h{number}_threshold_pps = 5\ng!{number}_ban_for_pps = on");
-    }
-    check(&text, "10.0.0.0/8\n");
+fn the_manual_has_every_key() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/fastnetmon.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let missing: Vec<_> = keys::names().filter(|key| !page.contains(&format!("`{key}`"))).collect();
+    assert!(missing.is_empty(), "docs/fastnetmon.md lacks {missing:?}");
 }
