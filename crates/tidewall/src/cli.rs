@@ -39,6 +39,8 @@ enum Command {
     Replay(commands::replay::ReplayArgs),
     /// Prints one line for each packet of a capture.
     Decode(commands::decode::DecodeArgs),
+    /// Prints the TOML configuration that a FastNetMon configuration stands for.
+    Import(commands::import::ImportArgs),
     /// Checks a configuration file and prints the plan that it stands for.
     Check(commands::check::CheckArgs),
     /// Prints configuration.
@@ -69,6 +71,7 @@ impl Cli {
             Command::Demo(args) => commands::demo::run(args),
             Command::Replay(args) => commands::replay::run(args),
             Command::Decode(args) => commands::decode::run(args),
+            Command::Import(args) => commands::import::run(args),
             Command::Check(args) => commands::check::run(args),
             Command::Config(args) => commands::config::run(args),
             Command::Completions(args) => commands::manual::completions(args),

@@ -1,5 +1,6 @@
 //! The configuration file: what was typed (TOML) to what it means ([`Policy`], [`Frames`]), with
-//! every error found in one run and shown where it stands.
+//! every error found in one run and shown where it stands. A file of FastNetMon is told by its
+//! content and read as it is.
 //!
 //! Each table is declared once, next to the code that reads it; the reader, the error texts and the
 //! printed default file (`tidewall config default`) follow from that declaration.
@@ -9,10 +10,12 @@ mod counting;
 mod detection;
 mod diagnostic;
 mod document;
+pub mod fastnetmon;
 mod flows;
 mod frames;
 mod groups;
 mod listen;
+mod mirror;
 mod nearest;
 mod networks;
 mod plan;
@@ -38,6 +41,7 @@ use flows::FlowsTable;
 use frames::FramesTable;
 use groups::GroupTable;
 use listen::{ListenTable, ServiceTable};
+use mirror::MirrorTable;
 use networks::NetworkSet;
 use sink::Sink;
 use thresholds::ThresholdsTable;
@@ -48,6 +52,7 @@ pub use document::default_file;
 pub use flows::Flows;
 pub use frames::Frames;
 pub use listen::{CONTROL_SOCKET, Listen, Service};
+pub use mirror::{Mirror, MirrorSource};
 pub use plan::describe;
 pub use table::{Key, Shape, Table};
 
@@ -85,6 +90,8 @@ table! {
         #[default = "{}"]
         listen: ListenTable,
 
+        mirror: Vec<Typed<MirrorTable>>,
+
         #[default = "{}"]
         service: ServiceTable,
 
@@ -110,10 +117,14 @@ pub struct Loaded {
     pub flows: Flows,
     /// Where the service waits for datagrams.
     pub listen: Listen,
+    /// Where the service takes frames from.
+    pub mirrors: Vec<Mirror>,
     /// How the service lives on the machine.
     pub service: Service,
     /// What is probably not what was meant, in order of position.
     pub warnings: Vec<Diagnostic>,
+    /// All keys, where it is a configuration of FastNetMon.
+    pub reference: Option<fastnetmon::Reference>,
 }
 
 impl Default for Loaded {
@@ -124,33 +135,61 @@ impl Default for Loaded {
             frames: Frames::default(),
             flows: Flows::default(),
             listen: Listen::default(),
+            mirrors: Vec::new(),
             service: Service::default(),
             warnings: Vec::new(),
+            reference: None,
         }
     }
 }
 
-/// Reads and understands a file.
+/// Reads and understands a file, TOML or FastNetMon's.
 pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
-    let unreadable = |source| ConfigErrors::Unreadable { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err(unreadable(io::Error::other("it is larger than 8 MiB")));
+    load_below(path, Path::new("/"))
+}
+
+/// The same, with the lists that FastNetMon's file names looked for beneath `root`.
+pub fn load_below(path: &Path, root: &Path) -> Result<Loaded, ConfigErrors> {
+    let bytes = read(path)?;
+    let text = String::from_utf8_lossy(&bytes);
+    if fastnetmon::is_reference(&text) {
+        return fastnetmon::parse(path, &text, root, &read_whole);
     }
     let name = path.display().to_string();
-    match String::from_utf8(bytes) {
-        Ok(text) => parse(&name, &text),
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => parse(&name, text),
         Err(error) => {
-            let at = error.utf8_error().valid_up_to();
-            let text = String::from_utf8_lossy(error.as_bytes());
+            let at = error.valid_up_to();
             let mut sink = Sink::new(&name, &text);
             let fix = "save the file as UTF-8".to_owned();
             sink.syntax(&(at..at + 1), "this is not UTF-8 text".to_owned(), fix);
             Err(ConfigErrors::Invalid(sink.finish()))
         }
     }
+}
+
+/// The TOML text that a configuration of FastNetMon stands for, and how many warnings it holds as
+/// comments; `None` when the file is none.
+pub fn import(path: &Path, root: &Path) -> Result<Option<(String, usize)>, ConfigErrors> {
+    let bytes = read(path)?;
+    let text = String::from_utf8_lossy(&bytes);
+    if !fastnetmon::is_reference(&text) {
+        return Ok(None);
+    }
+    fastnetmon::import(path, &text, root, &read_whole).map(Some)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ConfigErrors> {
+    read_whole(path).map_err(|source| ConfigErrors::Unreadable { path: path.to_owned(), source })
+}
+
+fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(io::Error::other("it is larger than 8 MiB"));
+    }
+    Ok(bytes)
 }
 
 /// Understands the text of a file; `name` stands in the error texts.
@@ -197,13 +236,17 @@ impl Root {
             capacity: value_or_default(self.capacity).resolve(sink),
             networks: networks.to_vec(),
         };
+        let tables = self.mirror.iter().flat_map(|list| &list.value);
+        let mirrors = tables.flat_map(|table| MirrorTable::resolve(table, sink)).collect();
         Loaded {
             policy,
+            mirrors,
             frames: value_or_default(self.frames).resolve(sink),
             flows: value_or_default(self.flows).resolve(sink),
             listen: value_or_default(self.listen).resolve(sink),
             service: value_or_default(self.service).resolve(),
             warnings: Vec::new(),
+            reference: None,
         }
     }
 }

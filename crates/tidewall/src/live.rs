@@ -8,6 +8,7 @@ pub mod shards;
 pub mod snapshot;
 pub mod worker;
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,19 +16,25 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, bail};
+use tidewall_capture::af_packet::AfPacketSource;
+use tidewall_capture::af_xdp::AfXdpSource;
 use tidewall_capture::own_addresses::{self, AddressScope, OwnAddress};
 use tidewall_capture::udp::{UdpConfig, UdpSource};
-use tidewall_collect::{NetflowCollector, SflowCollector};
+use tidewall_capture::pcap_live::PcapSource;
+use tidewall_capture::pipe::PipeSource;
+use tidewall_collect::{FrameCollector, NetflowCollector, SflowCollector};
 use tidewall_engine::{Conductor, Policy};
 use tidewall_model::Prefix;
 
-use crate::config::{Flows, Frames, Listen};
+use crate::config::{Flows, Frames, Listen, Mirror, MirrorSource};
 use crate::crediting::Creditor;
 use clock::Clock;
 use hub::Hub;
 use judge::{Judge, Order};
 use shards::{SharedShard, SharedShards};
-use worker::{Collector, FlowWorker, WorkerStatus};
+use worker::flows::{Collector, FlowFeed};
+use worker::frames::{FrameFeed, FrameSource};
+use worker::{Feed, Worker, WorkerStatus};
 
 /// What the service is to do.
 #[derive(Clone, Debug)]
@@ -40,6 +47,8 @@ pub struct Plan {
     pub flows: Flows,
     /// Where datagrams are waited for.
     pub listen: Listen,
+    /// Where frames are taken from.
+    pub mirrors: Vec<Mirror>,
 }
 
 /// A running service.
@@ -58,62 +67,118 @@ pub struct Live {
     judge: JoinHandle<()>,
 }
 
-/// Sockets that are open, with what will read them; nothing runs yet.
+/// Sources that are open, with what will read them; nothing runs yet.
 pub struct Sources {
-    list: Vec<(String, UdpSource, Collector)>,
+    list: Vec<(String, Opened)>,
     /// What an operator should know.
     pub warnings: Vec<String>,
 }
 
-/// What an address is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Sflow,
-    Netflow,
+/// A source that is open.
+enum Opened {
+    Flows(UdpSource, Collector),
+    Frames(FrameSource, FrameCollector),
 }
 
 impl Sources {
-    /// Opens every socket of the plan. This needs the rights that the service may give up later.
+    /// Opens every source of the plan. This needs the rights that the service may give up later.
     pub fn open(plan: &Plan) -> anyhow::Result<Self> {
         let mut sources = Self { list: Vec::new(), warnings: Vec::new() };
-        let listen = &plan.listen;
-        let sflow = listen.sflow.iter().map(|address| (Kind::Sflow, address));
-        let netflow = listen.netflow.iter().map(|address| (Kind::Netflow, address));
-        for (kind, address) in sflow.chain(netflow) {
-            let config = UdpConfig {
-                interface: listen.interface.clone(),
-                receive_buffer: listen.receive_buffer,
-                allowed: listen.allow.clone(),
-                ..UdpConfig::new(*address)
+        for address in &plan.listen.sflow {
+            let collector = || {
+                let settings = plan.flows.sflow(plan.frames);
+                Collector::Sflow(Box::new(SflowCollector::new(settings)))
             };
-            let workers = NonZeroUsize::new(listen.workers).unwrap_or(NonZeroUsize::MIN);
-            let group = UdpSource::open_group(&config, workers)?;
-            sources.warnings.extend(group.iter().filter_map(|s| s.warning()).map(|w| w.to_string()));
-            for (number, source) in group.into_iter().enumerate() {
-                let (word, collector) = match kind {
-                    Kind::Sflow => {
-                        let settings = plan.flows.sflow(plan.frames);
-                        ("sflow", Collector::Sflow(Box::new(SflowCollector::new(settings))))
-                    }
-                    Kind::Netflow => {
-                        let settings = plan.flows.netflow(plan.frames);
-                        ("netflow", Collector::Netflow(Box::new(NetflowCollector::new(settings))))
-                    }
-                };
-                let name = format!("{word} {} #{number}", source.local_address());
-                sources.list.push((name, source, collector));
-            }
+            sources.listen("sflow", *address, &plan.listen, collector)?;
+        }
+        for address in &plan.listen.netflow {
+            let collector = || {
+                let settings = plan.flows.netflow(plan.frames);
+                Collector::Netflow(Box::new(NetflowCollector::new(settings)))
+            };
+            sources.listen("netflow", *address, &plan.listen, collector)?;
+        }
+        for mirror in &plan.mirrors {
+            sources.mirror(mirror, plan.frames)?;
         }
         sources.warnings.dedup();
         if sources.list.is_empty() {
-            bail!("there is nothing to receive: name an address under [listen]");
+            bail!("there is nothing to receive: name an address under [listen], or a [[mirror]]");
         }
         Ok(sources)
     }
 
-    /// Where sockets listen, in words.
+    fn listen(
+        &mut self,
+        word: &str,
+        address: SocketAddr,
+        listen: &Listen,
+        collector: impl Fn() -> Collector,
+    ) -> anyhow::Result<()> {
+        let config = UdpConfig {
+            interface: listen.interface.clone(),
+            receive_buffer: listen.receive_buffer,
+            allowed: listen.allow.clone(),
+            ..UdpConfig::new(address)
+        };
+        let workers = NonZeroUsize::new(listen.workers).unwrap_or(NonZeroUsize::MIN);
+        for (number, source) in UdpSource::open_group(&config, workers)?.into_iter().enumerate() {
+            self.warnings.extend(source.warning().map(|warning| warning.to_string()));
+            let name = format!("{word} {} #{number}", source.local_address());
+            self.list.push((name, Opened::Flows(source, collector())));
+        }
+        Ok(())
+    }
+
+    fn mirror(&mut self, mirror: &Mirror, frames: Frames) -> anyhow::Result<()> {
+        let collector =
+            || FrameCollector::new(frames.tunnels, frames.length, mirror.sampling);
+        let mut add = |name: String, source| {
+            self.list.push((name, Opened::Frames(source, collector())));
+        };
+        match &mirror.source {
+            MirrorSource::AfPacket(config) => {
+                let workers = NonZeroUsize::new(mirror.workers).unwrap_or(NonZeroUsize::MIN);
+                let group = AfPacketSource::open_group(config, workers)?;
+                for (number, source) in group.into_iter().enumerate() {
+                    let name = format!("af_packet {} #{number}", config.interface);
+                    add(name, FrameSource::AfPacket(source));
+                }
+            }
+            MirrorSource::AfXdp(config) => {
+                for source in AfXdpSource::open_all(config)? {
+                    let name = format!("af_xdp {} queue {}", config.interface, source.queue());
+                    add(name, FrameSource::AfXdp(source));
+                }
+            }
+            MirrorSource::Pcap(config) => {
+                let name = format!("pcap {}", config.device);
+                add(name, FrameSource::Pcap(PcapSource::open(config)?));
+            }
+            MirrorSource::Pipe(origin) => {
+                let name = origin.to_string();
+                add(name, FrameSource::Pipe(PipeSource::open(origin.clone())?));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is received from, in words.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.list.iter().map(|(name, ..)| name.as_str())
+        self.list.iter().map(|(name, _)| name.as_str())
+    }
+}
+
+impl Opened {
+    /// Ready to be driven by a worker.
+    fn feed(self, plan: &Plan, clock: Clock) -> Box<dyn Feed> {
+        match self {
+            Self::Flows(source, collector) => {
+                let creditor = Creditor::new(plan.flows.crediting);
+                Box::new(FlowFeed { source, collector, creditor, clock, seq: 0 })
+            }
+            Self::Frames(source, collector) => Box::new(FrameFeed { source, collector, clock }),
+        }
     }
 }
 
@@ -127,13 +192,11 @@ impl Live {
         let shards = SharedShards(shards.collect());
         let (stop_workers, stop_judge) = (Arc::<AtomicBool>::default(), Arc::default());
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
-        for ((name, source, collector), shard) in sources.list.into_iter().zip(&shards.0) {
+        for ((name, opened), shard) in sources.list.into_iter().zip(&shards.0) {
             let status = Arc::new(WorkerStatus::new(name));
             workers.push(Arc::clone(&status));
-            let worker = FlowWorker {
-                source,
-                collector,
-                creditor: Creditor::new(plan.flows.crediting),
+            let worker = Worker {
+                feed: opened.feed(plan, clock),
                 shard: shard.clone(),
                 clock,
                 status,

@@ -35,7 +35,7 @@ fn every_drop_reason_and_tunnel_is_in_the_manual() {
 #[test]
 fn every_command_and_option_is_in_the_manual() {
     let page = fs::read_to_string(project().join("docs/commands.md")).unwrap();
-    for command in ["demo", "replay", "decode", "check", "config", "completions", "man"] {
+    for command in ["demo", "replay", "decode", "import", "check", "config", "completions", "man"] {
         assert!(page.contains(&format!("`tidewall {command}")), "docs/commands.md lacks {command}");
         let help = tidewall(&[command, "--help"]);
         for word in help.split_whitespace() {

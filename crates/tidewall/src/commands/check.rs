@@ -12,18 +12,22 @@ use crate::config::{self, Style};
 /// used, 2 when it cannot; warnings do not change it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArgs {
-    /// The configuration file (TOML); see `tidewall config default` for all its keys.
+    /// The configuration file: TOML (see `tidewall config default` for all its keys), or
+    /// FastNetMon's.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Print errors and warnings only, not the plan.
     #[arg(short, long)]
     pub quiet: bool,
+    /// Look for the lists that FastNetMon's file names beneath this folder.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
 }
 
 /// Runs the command: diagnostics to standard error, the plan to standard output.
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let style = Style::for_stderr();
-    let loaded = match config::load(&args.file) {
+    let loaded = match config::load_below(&args.file, &args.root) {
         Ok(loaded) => loaded,
         Err(errors) => {
             write!(io::stderr(), "{}", errors.render(style))?;
@@ -32,11 +36,17 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     };
     write!(io::stderr(), "{}", config::render(&loaded.warnings, style))?;
     if loaded.policy.networks.is_empty() {
-        let hint = "add `networks = [\"192.0.2.0/24\"]` at the top of the file";
+        let hint = match loaded.reference {
+            None => "add `networks = [\"192.0.2.0/24\"]` at the top of the file",
+            Some(_) => "write them to the networks list, one on each line",
+        };
         writeln!(io::stderr(), "warning: no networks, so nothing is ours to watch; {hint}\n")?;
     }
     if !args.quiet {
         write!(io::stdout(), "{}", config::describe(&loaded))?;
+        if let Some(reference) = &loaded.reference {
+            write!(io::stdout(), "{}", config::fastnetmon::describe_inactive(reference))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -49,7 +59,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tidewall.toml");
         std::fs::write(&file, text).unwrap();
-        format!("{:?}", run(&CheckArgs { file, quiet: true }).unwrap())
+        format!("{:?}", run(&CheckArgs { file, quiet: true, root: "/".into() }).unwrap())
     }
 
     #[test]

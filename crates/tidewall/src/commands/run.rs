@@ -145,7 +145,13 @@ fn plan_of(args: &RunArgs, loaded: Loaded) -> anyhow::Result<Plan> {
         let list: Vec<_> = policy.networks.iter().map(Prefix::to_string).collect();
         info!("no network is configured; taking this machine's own: {}", list.join(", "));
     }
-    Ok(Plan { policy, frames: loaded.frames, flows: loaded.flows, listen: loaded.listen })
+    Ok(Plan {
+        policy,
+        frames: loaded.frames,
+        flows: loaded.flows,
+        listen: loaded.listen,
+        mirrors: loaded.mirrors,
+    })
 }
 
 fn tell_plan(plan: &Plan, sources: &Sources) {

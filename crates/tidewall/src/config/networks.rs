@@ -34,6 +34,16 @@ impl NetworkSet {
         self.0.iter().copied().collect()
     }
 
+    /// Is there no network?
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Is the prefix itself one of the networks?
+    pub(super) fn has(&self, prefix: Prefix) -> bool {
+        self.0.contains(&prefix)
+    }
+
     /// Is the whole prefix within one network?
     pub(super) fn covers(&self, prefix: Prefix) -> bool {
         (0..=prefix.len()).any(|len| self.0.contains(&Prefix::containing(prefix.first(), len)))
@@ -44,6 +54,12 @@ impl NetworkSet {
         // Ordered by address, then length: what lies within the prefix follows it.
         let holds = || self.0.range(prefix..).next().is_some_and(|n| prefix.covers(*n));
         !self.0.is_empty() && !self.covers(prefix) && !holds()
+    }
+}
+
+impl FromIterator<Prefix> for NetworkSet {
+    fn from_iter<I: IntoIterator<Item = Prefix>>(networks: I) -> Self {
+        Self(networks.into_iter().collect())
     }
 }
 

@@ -96,12 +96,50 @@ impl Hub {
 mod tests {
     use super::*;
     use std::sync::atomic::Ordering;
+    use tidewall_model::{
+        Address, AttackClass, AttackId, Direction, Family, Metric, Reason, Target, Timestamp,
+        TopTuples, TrafficClass, TrafficCounters, Unit,
+    };
+
+    fn event() -> AttackEvent {
+        let metric = Metric { class: TrafficClass::Total, unit: Unit::Packets };
+        let direction = Direction::Incoming;
+        let attack = Attack {
+            id: AttackId(1),
+            target: Target::Host(Address::v4(1)),
+            family: Family::V4,
+            direction,
+            class: AttackClass::Unknown,
+            vectors: Vec::new(),
+            reason: Reason {
+                metric,
+                direction,
+                value: 2.0,
+                limit: 1.0,
+                group: "global".to_owned(),
+                window_ms: 1000,
+                samples: 2,
+            },
+            started: Timestamp(1),
+            detected: Timestamp(2),
+            ended: None,
+            peak_pps: 2,
+            peak_bps: 2,
+            peak_flows: 0,
+            packets: 2,
+            bytes: 2,
+            rates: TrafficCounters::default(),
+            top: TopTuples::default(),
+            samples: Vec::new(),
+        };
+        AttackEvent { kind: AttackEventKind::Started, time: Timestamp(2), attack }
+    }
 
     #[test]
     fn a_listener_that_sleeps_loses_and_holds_up_nobody() {
         let hub = Hub::default();
         let (asleep, awake) = (hub.subscribe(), hub.subscribe());
-        let event = AttackEvent::example();
+        let event = event();
         for _ in 0..QUEUE + 5 {
             hub.event(&event);
             awake.events.try_recv().unwrap();

@@ -1,22 +1,18 @@
 //! A worker: one thread that owns one source, decodes what it receives and counts it in its shard.
 //! It tells the rest of the process how it does through a [`WorkerStatus`], now and then.
 
-use std::net::SocketAddr;
+pub mod flows;
+pub mod frames;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tidewall_capture::udp::UdpSource;
-use tidewall_capture::{DatagramSink, ReceiveError, SourceStatistics};
-use tidewall_collect::{
-    ExportDatagram, ExporterHealth, ExporterKey, FlowDetail, FlowSink, NetflowCollector,
-    SflowCollector,
-};
-use tidewall_model::{DropCounters, FlowRecord, Timestamp};
+use tidewall_capture::{ReceiveError, SourceStatistics};
+use tidewall_model::{DropCounters, FlowRecord};
 
 use super::clock::Clock;
 use super::shards::SharedShard;
-use crate::crediting::Creditor;
 use crate::exports::ExporterReport;
 
 /// A source is waited for at most so long: then the worker looks whether it should end.
@@ -68,56 +64,28 @@ impl WorkerStatus {
     }
 }
 
-/// Which collector reads a worker's datagrams.
-#[derive(Debug)]
-pub enum Collector {
-    /// sFlow.
-    Sflow(Box<SflowCollector>),
-    /// NetFlow and IPFIX.
-    Netflow(Box<NetflowCollector>),
+/// What a worker drives: a source, and what makes records of it.
+pub trait Feed: Send {
+    /// Waits at most so long, and adds what came to `batch`. Gives the number of datagrams or
+    /// frames taken.
+    fn receive(
+        &mut self,
+        wait: Duration,
+        batch: &mut Vec<FlowRecord>,
+    ) -> Result<usize, ReceiveError>;
+
+    /// Looks after what has waited too long. Called about once a second.
+    fn tick(&mut self);
+
+    /// How it does.
+    fn report(&mut self) -> WorkerReport;
 }
 
-impl Collector {
-    fn decode(&mut self, datagram: &ExportDatagram<'_>, sink: &mut impl FlowSink) {
-        // The reason is counted by the collector.
-        _ = match self {
-            Self::Sflow(collector) => collector.decode(datagram, sink),
-            Self::Netflow(collector) => collector.decode(datagram, sink),
-        };
-    }
-
-    fn advance(&mut self, now: Timestamp) {
-        if let Self::Netflow(collector) = self {
-            collector.advance(now);
-        }
-    }
-
-    fn drops(&self) -> DropCounters {
-        match self {
-            Self::Sflow(collector) => *collector.drops(),
-            Self::Netflow(collector) => *collector.drops(),
-        }
-    }
-
-    fn exporters(&self, now: Timestamp) -> Vec<ExporterReport> {
-        let report =
-            |(key, health): (&ExporterKey, &ExporterHealth)| ExporterReport::new(key, health, now);
-        match self {
-            Self::Sflow(collector) => collector.exporters().into_iter().map(report).collect(),
-            Self::Netflow(collector) => collector.exporters().map(report).collect(),
-        }
-    }
-}
-
-/// A worker for datagrams of flow protocols.
-pub struct FlowWorker {
-    /// Where datagrams come from.
-    pub source: UdpSource,
-    /// What reads them.
-    pub collector: Collector,
-    /// When their records count.
-    pub creditor: Creditor,
-    /// Where they are counted.
+/// One worker.
+pub struct Worker {
+    /// What it drives.
+    pub feed: Box<dyn Feed>,
+    /// Where records are counted.
     pub shard: SharedShard,
     /// The process's clock.
     pub clock: Clock,
@@ -127,102 +95,44 @@ pub struct FlowWorker {
     pub stop: Arc<AtomicBool>,
 }
 
-/// What happens to each datagram and record of a batch.
-struct Intake<'a> {
-    collector: &'a mut Collector,
-    creditor: &'a mut Creditor,
-    clock: Clock,
-    seq: &'a mut u64,
-    batch: &'a mut Vec<FlowRecord>,
-}
-
-impl DatagramSink for Intake<'_> {
-    fn datagram(&mut self, from: SocketAddr, _kernel: Timestamp, data: &[u8]) {
-        let datagram = ExportDatagram::new(from, self.clock.now(), data);
-        let mut records =
-            Records { creditor: self.creditor, seq: self.seq, batch: self.batch };
-        self.collector.decode(&datagram, &mut records);
-    }
-}
-
-struct Records<'a> {
-    creditor: &'a mut Creditor,
-    seq: &'a mut u64,
-    batch: &'a mut Vec<FlowRecord>,
-}
-
-impl FlowSink for Records<'_> {
-    const DETAIL: bool = false;
-
-    #[inline]
-    fn flow(&mut self, record: &FlowRecord, detail: &FlowDetail) {
-        let record = FlowRecord { seq: *self.seq, ..*record };
-        *self.seq += 1;
-        let lasted = Duration::from_millis(detail.duration_ms.into());
-        self.creditor.take(record, lasted, self.batch);
-    }
-}
-
-impl FlowWorker {
+impl Worker {
     /// Receives until it is told to stop, then takes what the kernel still holds.
     pub fn run(mut self) {
         let mut batch: Vec<FlowRecord> = Vec::with_capacity(BATCH);
-        let (mut seq, mut records, mut reported) = (0, 0, Duration::ZERO);
-        let mut failed = None;
-        loop {
+        let (mut records, mut reported) = (0, Duration::ZERO);
+        let mut last_round = None;
+        let failed = loop {
             let stopping = self.stop.load(Ordering::Relaxed);
             let wait = if stopping { Duration::ZERO } else { WAIT };
-            let received = self.receive(wait, &mut seq, &mut batch);
+            let received = self.feed.receive(wait, &mut batch);
             records += batch.len() as u64;
             if !batch.is_empty() {
                 self.shard.with(|shard| shard.ingest(&batch));
                 batch.clear();
             }
             match received {
-                Ok(0) if stopping => break,
+                Ok(0) if stopping => break None,
                 Ok(_) => {}
-                Err(error) => {
-                    failed = Some(error.to_string());
-                    break;
-                }
+                Err(error) => break Some(error.to_string()),
             }
             let elapsed = self.clock.elapsed();
+            // Whoever sends without end does not keep us from ending.
+            if stopping && elapsed > *last_round.get_or_insert(elapsed) + DRAIN {
+                break None;
+            }
             if elapsed.saturating_sub(reported) >= REPORT_EVERY {
                 reported = elapsed;
-                self.collector.advance(self.clock.now());
+                self.feed.tick();
                 self.report(records, None);
             }
-        }
+        };
         self.report(records, failed);
     }
 
-    fn receive(
-        &mut self,
-        wait: Duration,
-        seq: &mut u64,
-        batch: &mut Vec<FlowRecord>,
-    ) -> Result<usize, ReceiveError> {
-        while self.creditor.advance(self.clock.now(), batch) {
-            self.shard.with(|shard| shard.ingest(batch));
-            batch.clear();
-        }
-        let mut intake = Intake {
-            collector: &mut self.collector,
-            creditor: &mut self.creditor,
-            clock: self.clock,
-            seq,
-            batch,
-        };
-        self.source.receive(wait, &mut intake)
-    }
-
     fn report(&mut self, records: u64, failed: Option<String>) {
-        self.status.set(WorkerReport {
-            source: self.source.statistics(),
-            records,
-            drops: self.collector.drops(),
-            exporters: self.collector.exporters(self.clock.now()),
-            failed,
-        });
+        self.status.set(WorkerReport { records, failed, ..self.feed.report() });
     }
 }
+
+/// What the kernel holds is taken for at most so long when the service ends.
+const DRAIN: Duration = Duration::from_secs(1);

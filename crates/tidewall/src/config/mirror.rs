@@ -1,0 +1,247 @@
+//! `[[mirror]]`: where the service takes frames from.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use tidewall_capture::af_packet::{AfPacketConfig, CaptureFilter, Fanout, FanoutMode};
+use tidewall_capture::af_xdp::{AfXdpConfig, CopyMode, XdpMode};
+use tidewall_capture::pcap_live::PcapConfig;
+use tidewall_capture::pipe::PipeOrigin;
+use tidewall_model::SamplingRate;
+use toml::de::DeValue;
+
+use super::listen::Text;
+use super::sink::Sink;
+use super::table::{FromToml, Place, Typed, table};
+use super::value::{within, word};
+
+table! {
+    /// A source of frames: a mirror port, a capture device, or the output of another program. As
+    /// many of these as you like.
+    struct MirrorTable {
+        /// "af_packet" works on every interface; "af_xdp" is faster and takes the frames away from
+        /// the machine itself; "pcap" hands the device's name to libpcap; "pipe" reads a pcap or
+        /// pcapng stream.
+        #[example = "\"af_packet\""]
+        engine: Engine,
+
+        /// Interfaces; for "pcap" devices as libpcap knows them ("any", "netmap:eth0", "zc:eth0");
+        /// for "pipe" a path, "-" for standard input, "listen:PATH" or "connect:PATH" for a Unix
+        /// socket.
+        #[example = "[\"eth1\"]"]
+        interfaces: Vec<Typed<Text>>,
+
+        /// Threads for each interface, from 1 to 64. Only "af_packet" takes more than one; "af_xdp"
+        /// has one for each receive queue.
+        #[example = "2"]
+        workers: u32,
+
+        /// How "af_packet" spreads frames over its threads: "hash" of the flow, "cpu", "lb" in turn,
+        /// "rollover", "qm" by receive queue, "rnd" by chance.
+        #[example = "\"hash\""]
+        fanout: FanoutMode,
+
+        /// Take frames for other machines too.
+        #[example = "true"]
+        promiscuous: bool,
+
+        /// The kernel hands over one frame in so many, by chance; each then stands for so many.
+        #[example = "100"]
+        sampling: u32,
+
+        /// Each frame stands for so many besides, because the switch mirrors one in so many.
+        #[example = "1"]
+        multiplier: u32,
+
+        /// Which frames are taken: for "af_packet" a rule such as "udp and net 192.0.2.0/24", or in
+        /// tcpdump's language where libpcap is installed; for "pcap" in tcpdump's language.
+        #[example = "\"not port 22\""]
+        filter: Text,
+
+        /// Where "af_xdp" takes frames: "native" in the driver, "generic" behind it, or "auto".
+        #[example = "\"auto\""]
+        mode: XdpMode,
+
+        /// How "af_xdp" brings frames into memory: "zero_copy", "copy", or "auto".
+        #[example = "\"auto\""]
+        copy: CopyMode,
+
+        /// Keep the ring of "af_packet" in memory, whatever else needs it.
+        #[example = "true"]
+        lock_memory: bool,
+    }
+}
+
+/// What takes the frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Engine {
+    AfPacket,
+    AfXdp,
+    Pcap,
+    Pipe,
+}
+
+/// One source of frames.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    /// How it is opened.
+    pub source: MirrorSource,
+    /// Threads, where the engine has a choice.
+    pub workers: usize,
+    /// Each frame that is handed over stands for so many.
+    pub sampling: SamplingRate,
+}
+
+/// How a source of frames is opened.
+#[derive(Clone, Debug)]
+pub enum MirrorSource {
+    /// By AF_PACKET.
+    AfPacket(AfPacketConfig),
+    /// By AF_XDP.
+    AfXdp(AfXdpConfig),
+    /// By libpcap.
+    Pcap(PcapConfig),
+    /// From another program.
+    Pipe(PipeOrigin),
+}
+
+impl FromToml for Engine {
+    fn from_toml(value: &DeValue<'_>, at: &Place, sink: &mut Sink) -> Option<Self> {
+        let words = [
+            ("af_packet", Self::AfPacket),
+            ("af_xdp", Self::AfXdp),
+            ("pcap", Self::Pcap),
+            ("pipe", Self::Pipe),
+        ];
+        word(value, &words, at, sink)
+    }
+}
+
+impl FromToml for FanoutMode {
+    fn from_toml(value: &DeValue<'_>, at: &Place, sink: &mut Sink) -> Option<Self> {
+        let words = [
+            ("hash", Self::Hash),
+            ("cpu", Self::Cpu),
+            ("lb", Self::RoundRobin),
+            ("rollover", Self::Rollover),
+            ("qm", Self::QueueMapping),
+            ("rnd", Self::Random),
+        ];
+        word(value, &words, at, sink)
+    }
+}
+
+impl FromToml for XdpMode {
+    fn from_toml(value: &DeValue<'_>, at: &Place, sink: &mut Sink) -> Option<Self> {
+        let words = [("auto", Self::Auto), ("native", Self::Native), ("generic", Self::Generic)];
+        word(value, &words, at, sink)
+    }
+}
+
+impl FromToml for CopyMode {
+    fn from_toml(value: &DeValue<'_>, at: &Place, sink: &mut Sink) -> Option<Self> {
+        let words = [("auto", Self::Auto), ("copy", Self::Copy), ("zero_copy", Self::ZeroCopy)];
+        word(value, &words, at, sink)
+    }
+}
+
+impl MirrorTable {
+    /// What it means: a source for each interface.
+    pub(super) fn resolve(typed: &Typed<Self>, sink: &mut Sink) -> Vec<Mirror> {
+        let table = &typed.value;
+        let (Some(engine), Some(names)) = (&table.engine, &table.interfaces) else {
+            if !sink.blames(&typed.at) {
+                let fix = "add lines such as `engine = \"af_packet\"` and `interfaces = [\"eth1\"]`";
+                sink.error_fix(&typed.at, "a mirror needs an engine and interfaces", fix);
+            }
+            return Vec::new();
+        };
+        table.warn_of_what_is_ignored(engine.value, sink);
+        let workers = within(table.workers.as_ref(), &(1..=64), "1 to 64", 1, sink) as usize;
+        let sampling = within(table.sampling.as_ref(), &(1..=1_000_000), "1 to 1000000", 1, sink);
+        let multiplier =
+            within(table.multiplier.as_ref(), &(1..=1_000_000), "1 to 1000000", 1, sink);
+        let stands_for = match engine.value {
+            Engine::AfPacket | Engine::AfXdp => sampling.saturating_mul(multiplier),
+            Engine::Pcap | Engine::Pipe => multiplier,
+        };
+        let open = |name: &Typed<Text>| Mirror {
+            source: table.source(engine.value, &name.value.0, sampling),
+            workers,
+            sampling: SamplingRate::new(stands_for),
+        };
+        names.value.iter().map(open).collect()
+    }
+
+    fn source(&self, engine: Engine, text: &str, sampling: u32) -> MirrorSource {
+        let promiscuous = self.promiscuous.as_ref().is_none_or(|typed| typed.value);
+        let sampling = NonZeroU32::new(sampling).filter(|sampling| sampling.get() > 1);
+        let filter = self.filter.as_ref();
+        match engine {
+            Engine::AfPacket => MirrorSource::AfPacket(AfPacketConfig {
+                promiscuous,
+                sampling,
+                fanout: Fanout {
+                    mode: self.fanout.as_ref().map_or_else(Default::default, |t| t.value),
+                    ..Fanout::default()
+                },
+                filter: filter.map(|filter| capture_filter(&filter.value.0)),
+                lock_memory: self.lock_memory.as_ref().is_some_and(|typed| typed.value),
+                ..AfPacketConfig::new(text)
+            }),
+            Engine::AfXdp => MirrorSource::AfXdp(AfXdpConfig {
+                promiscuous,
+                sampling,
+                mode: self.mode.as_ref().map_or_else(Default::default, |t| t.value),
+                copy: self.copy.as_ref().map_or_else(Default::default, |t| t.value),
+                ..AfXdpConfig::new(text)
+            }),
+            Engine::Pcap => MirrorSource::Pcap(PcapConfig {
+                promiscuous,
+                filter: filter.map(|filter| filter.value.0.clone()),
+                ..PcapConfig::new(text)
+            }),
+            Engine::Pipe => MirrorSource::Pipe(pipe_origin(text)),
+        }
+    }
+
+    /// Keys that the engine has no use for do not pass in silence.
+    fn warn_of_what_is_ignored(&self, engine: Engine, sink: &mut Sink) {
+        let mut ignored = |at: Option<&Place>, of: &[Engine]| {
+            if let Some(at) = at
+                && !of.contains(&engine)
+            {
+                sink.warn(at, format!("`{}` does nothing with this engine", at.key), "remove it");
+            }
+        };
+        use Engine::{AfPacket, AfXdp, Pcap};
+        ignored(self.workers.as_ref().map(|t| &t.at), &[AfPacket]);
+        ignored(self.fanout.as_ref().map(|t| &t.at), &[AfPacket]);
+        ignored(self.lock_memory.as_ref().map(|t| &t.at), &[AfPacket]);
+        ignored(self.filter.as_ref().map(|t| &t.at), &[AfPacket, Pcap]);
+        ignored(self.sampling.as_ref().map(|t| &t.at), &[AfPacket, AfXdp]);
+        ignored(self.promiscuous.as_ref().map(|t| &t.at), &[AfPacket, AfXdp, Pcap]);
+        ignored(self.mode.as_ref().map(|t| &t.at), &[AfXdp]);
+        ignored(self.copy.as_ref().map(|t| &t.at), &[AfXdp]);
+    }
+}
+
+/// Our own language where the rule is in it, tcpdump's otherwise.
+fn capture_filter(rule: &str) -> CaptureFilter {
+    match rule.parse() {
+        Ok(simple) => CaptureFilter::Simple(simple),
+        Err(_) => CaptureFilter::Tcpdump(rule.to_owned()),
+    }
+}
+
+fn pipe_origin(text: &str) -> PipeOrigin {
+    if text == "-" {
+        PipeOrigin::StandardInput
+    } else if let Some(path) = text.strip_prefix("listen:") {
+        PipeOrigin::Listen(PathBuf::from(path))
+    } else if let Some(path) = text.strip_prefix("connect:") {
+        PipeOrigin::Connect(PathBuf::from(path))
+    } else {
+        PipeOrigin::Fifo(PathBuf::from(text))
+    }
+}

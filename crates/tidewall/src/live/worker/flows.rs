@@ -1,0 +1,140 @@
+//! Export datagrams from a UDP socket.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tidewall_capture::udp::UdpSource;
+use tidewall_capture::{DatagramSink, ReceiveError};
+use tidewall_collect::{
+    ExportDatagram, ExporterHealth, ExporterKey, FlowDetail, FlowSink, NetflowCollector,
+    SflowCollector,
+};
+use tidewall_model::{DropCounters, FlowRecord, Timestamp};
+
+use super::{Feed, WorkerReport};
+use crate::crediting::Creditor;
+use crate::exports::ExporterReport;
+use crate::live::clock::Clock;
+
+/// Which collector reads a worker's datagrams.
+#[derive(Debug)]
+pub enum Collector {
+    /// sFlow.
+    Sflow(Box<SflowCollector>),
+    /// NetFlow and IPFIX.
+    Netflow(Box<NetflowCollector>),
+}
+
+impl Collector {
+    fn decode(&mut self, datagram: &ExportDatagram<'_>, sink: &mut impl FlowSink) {
+        // The reason is counted by the collector.
+        _ = match self {
+            Self::Sflow(collector) => collector.decode(datagram, sink),
+            Self::Netflow(collector) => collector.decode(datagram, sink),
+        };
+    }
+
+    fn advance(&mut self, now: Timestamp) {
+        if let Self::Netflow(collector) = self {
+            collector.advance(now);
+        }
+    }
+
+    fn drops(&self) -> DropCounters {
+        match self {
+            Self::Sflow(collector) => *collector.drops(),
+            Self::Netflow(collector) => *collector.drops(),
+        }
+    }
+
+    fn exporters(&self, now: Timestamp) -> Vec<ExporterReport> {
+        let report =
+            |(key, health): (&ExporterKey, &ExporterHealth)| ExporterReport::new(key, health, now);
+        match self {
+            Self::Sflow(collector) => collector.exporters().into_iter().map(report).collect(),
+            Self::Netflow(collector) => collector.exporters().map(report).collect(),
+        }
+    }
+}
+
+/// A UDP socket with what reads its datagrams.
+pub struct FlowFeed {
+    /// Where datagrams come from.
+    pub source: UdpSource,
+    /// What reads them.
+    pub collector: Collector,
+    /// When their records count.
+    pub creditor: Creditor,
+    /// The process's clock.
+    pub clock: Clock,
+    /// Records so far.
+    pub seq: u64,
+}
+
+/// What happens to each datagram and record of a batch.
+struct Intake<'a> {
+    collector: &'a mut Collector,
+    creditor: &'a mut Creditor,
+    clock: Clock,
+    seq: &'a mut u64,
+    batch: &'a mut Vec<FlowRecord>,
+}
+
+impl DatagramSink for Intake<'_> {
+    fn datagram(&mut self, from: SocketAddr, _kernel: Timestamp, data: &[u8]) {
+        let datagram = ExportDatagram::new(from, self.clock.now(), data);
+        let mut records =
+            Records { creditor: self.creditor, seq: self.seq, batch: self.batch };
+        self.collector.decode(&datagram, &mut records);
+    }
+}
+
+struct Records<'a> {
+    creditor: &'a mut Creditor,
+    seq: &'a mut u64,
+    batch: &'a mut Vec<FlowRecord>,
+}
+
+impl FlowSink for Records<'_> {
+    const DETAIL: bool = false;
+
+    #[inline]
+    fn flow(&mut self, record: &FlowRecord, detail: &FlowDetail) {
+        let record = FlowRecord { seq: *self.seq, ..*record };
+        *self.seq += 1;
+        let lasted = Duration::from_millis(detail.duration_ms.into());
+        self.creditor.take(record, lasted, self.batch);
+    }
+}
+
+impl Feed for FlowFeed {
+    fn receive(
+        &mut self,
+        wait: Duration,
+        batch: &mut Vec<FlowRecord>,
+    ) -> Result<usize, ReceiveError> {
+        // A second's worth is paid at once: after a pause the rest follows with the next batches.
+        _ = self.creditor.advance(self.clock.now(), batch);
+        let mut intake = Intake {
+            collector: &mut self.collector,
+            creditor: &mut self.creditor,
+            clock: self.clock,
+            seq: &mut self.seq,
+            batch,
+        };
+        self.source.receive(wait, &mut intake)
+    }
+
+    fn tick(&mut self) {
+        self.collector.advance(self.clock.now());
+    }
+
+    fn report(&mut self) -> WorkerReport {
+        WorkerReport {
+            source: self.source.statistics(),
+            drops: self.collector.drops(),
+            exporters: self.collector.exporters(self.clock.now()),
+            ..WorkerReport::default()
+        }
+    }
+}

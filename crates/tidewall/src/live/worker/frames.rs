@@ -1,0 +1,114 @@
+//! Frames of a mirror port, a capture device or another program.
+
+use std::time::Duration;
+
+use tidewall_capture::af_packet::AfPacketSource;
+use tidewall_capture::af_xdp::AfXdpSource;
+use tidewall_capture::pcap_live::PcapSource;
+use tidewall_capture::pipe::PipeSource;
+use tidewall_capture::{FrameSink, ReceiveError, SourceStatistics, VlanTag};
+use tidewall_collect::FrameCollector;
+use tidewall_model::{FlowRecord, Timestamp};
+use tidewall_wire::frame::LinkType;
+
+use super::{Feed, WorkerReport};
+use crate::live::clock::Clock;
+
+/// Where frames come from.
+pub enum FrameSource {
+    /// AF_PACKET.
+    AfPacket(AfPacketSource),
+    /// AF_XDP.
+    AfXdp(AfXdpSource),
+    /// libpcap.
+    Pcap(PcapSource),
+    /// Another program.
+    Pipe(PipeSource),
+}
+
+impl FrameSource {
+    fn receive(
+        &mut self,
+        wait: Duration,
+        sink: &mut impl FrameSink,
+    ) -> Result<usize, ReceiveError> {
+        match self {
+            Self::AfPacket(source) => source.receive(wait, sink),
+            Self::AfXdp(source) => source.receive(wait, sink),
+            Self::Pcap(source) => source.receive(wait, sink),
+            Self::Pipe(source) => source.receive(wait, sink),
+        }
+    }
+
+    fn statistics(&mut self) -> SourceStatistics {
+        match self {
+            Self::AfPacket(source) => source.statistics(),
+            Self::AfXdp(source) => source.statistics(),
+            Self::Pcap(source) => source.statistics(),
+            Self::Pipe(source) => source.statistics(),
+        }
+    }
+}
+
+/// A source of frames with what dissects them.
+pub struct FrameFeed {
+    /// Where frames come from.
+    pub source: FrameSource,
+    /// What dissects them.
+    pub collector: FrameCollector,
+    /// The process's clock.
+    pub clock: Clock,
+}
+
+/// Takes the frames of a batch, all at one time: they came within milliseconds.
+struct Intake<'a> {
+    collector: &'a mut FrameCollector,
+    now: Timestamp,
+    clock: Clock,
+    batch: &'a mut Vec<FlowRecord>,
+}
+
+impl FrameSink for Intake<'_> {
+    #[inline]
+    fn frame(
+        &mut self,
+        link: LinkType,
+        _kernel: Timestamp,
+        data: &[u8],
+        wire_length: u32,
+        vlan: Option<VlanTag>,
+    ) {
+        if self.now == Timestamp::ZERO {
+            self.now = self.clock.now();
+        }
+        // The reason is counted by the collector.
+        if let Ok(mut record) = self.collector.decode(link, self.now, data, wire_length) {
+            if let Some(tag) = vlan {
+                record.vlan = tag.id();
+            }
+            self.batch.push(record);
+        }
+    }
+}
+
+impl Feed for FrameFeed {
+    fn receive(
+        &mut self,
+        wait: Duration,
+        batch: &mut Vec<FlowRecord>,
+    ) -> Result<usize, ReceiveError> {
+        let (now, clock) = (Timestamp::ZERO, self.clock);
+        let mut intake = Intake { collector: &mut self.collector, now, clock, batch };
+        self.source.receive(wait, &mut intake)
+    }
+
+    fn tick(&mut self) {}
+
+    fn report(&mut self) -> WorkerReport {
+        WorkerReport {
+            source: self.source.statistics(),
+            drops: *self.collector.drops(),
+            ..WorkerReport::default()
+        }
+    }
+}
