@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidewall_collect::{
-    ExportDatagram, ExporterHealth, ExporterKey, FlowSink, HealthReport, NetflowCollector, SflowCollector,
+    ExportDatagram, ExporterHealth, ExporterKey, FlowSink, HealthReport, NetflowCollector,
+    SflowCollector,
 };
 use tidewall_model::{Address, DropCounters, DropReason, Family, Timestamp, protocol};
 use tidewall_wire::frame::{self, IpVersion, LinkType, TunnelPolicy};

@@ -19,9 +19,9 @@ use anyhow::{Context, bail};
 use tidewall_capture::af_packet::AfPacketSource;
 use tidewall_capture::af_xdp::AfXdpSource;
 use tidewall_capture::own_addresses::{self, AddressScope, OwnAddress};
-use tidewall_capture::udp::{UdpConfig, UdpSource};
 use tidewall_capture::pcap_live::PcapSource;
 use tidewall_capture::pipe::PipeSource;
+use tidewall_capture::udp::{UdpConfig, UdpSource};
 use tidewall_collect::{FrameCollector, NetflowCollector, SflowCollector};
 use tidewall_engine::{Conductor, Policy};
 use tidewall_model::Prefix;
@@ -131,8 +131,7 @@ impl Sources {
     }
 
     fn mirror(&mut self, mirror: &Mirror, frames: Frames) -> anyhow::Result<()> {
-        let collector =
-            || FrameCollector::new(frames.tunnels, frames.length, mirror.sampling);
+        let collector = || FrameCollector::new(frames.tunnels, frames.length, mirror.sampling);
         let mut add = |name: String, source| {
             self.list.push((name, Opened::Frames(source, collector())));
         };
@@ -264,8 +263,8 @@ impl Live {
 
 /// This machine's own networks: those of its global addresses, on links and point to point.
 pub fn own_networks() -> anyhow::Result<Vec<Prefix>> {
-    let addresses = own_addresses::own_addresses()
-        .context("the machine's own addresses cannot be read")?;
+    let addresses =
+        own_addresses::own_addresses().context("the machine's own addresses cannot be read")?;
     let global = addresses.iter().filter(|own| own.scope == AddressScope::Global);
     let mut networks: Vec<Prefix> = global.map(OwnAddress::network).collect();
     networks.sort();

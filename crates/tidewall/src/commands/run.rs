@@ -214,16 +214,18 @@ fn reload(args: &RunArgs, live: &mut Live) -> Result<String, String> {
     let Some(file) = &args.config else {
         return Err("the service runs without a configuration file".to_owned());
     };
-    _ = sd_notify::notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now().map_err(|e| e.to_string())?]);
-    let result = config::load(file).map_err(|errors| errors.render(Style::Plain)).and_then(
-        |loaded| {
+    _ = sd_notify::notify(&[
+        NotifyState::Reloading,
+        NotifyState::monotonic_usec_now().map_err(|e| e.to_string())?,
+    ]);
+    let result =
+        config::load(file).map_err(|errors| errors.render(Style::Plain)).and_then(|loaded| {
             for warning in &loaded.warnings {
                 warn!("{warning}");
             }
             let plan = plan_of(args, loaded).map_err(|error| format!("{error:#}"))?;
             Ok(live.reload(&plan))
-        },
-    );
+        });
     _ = sd_notify::notify(&[NotifyState::Ready]);
     result
 }

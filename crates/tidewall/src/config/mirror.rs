@@ -151,7 +151,8 @@ impl MirrorTable {
         let table = &typed.value;
         let (Some(engine), Some(names)) = (&table.engine, &table.interfaces) else {
             if !sink.blames(&typed.at) {
-                let fix = "add lines such as `engine = \"af_packet\"` and `interfaces = [\"eth1\"]`";
+                let fix =
+                    "add lines such as `engine = \"af_packet\"` and `interfaces = [\"eth1\"]`";
                 sink.error_fix(&typed.at, "a mirror needs an engine and interfaces", fix);
             }
             return Vec::new();

@@ -47,7 +47,12 @@ pub fn status(answer: &Value) -> String {
     for direction in ["incoming", "outgoing", "internal", "other"] {
         let totals = &answer["totals"][direction];
         let (pps, bps) = (number(totals, &["total", "pps"]), number(totals, &["total", "bps"]));
-        _ = writeln!(out, "{direction:<10} {} packets/s, {}", grouped(pps), bits_per_second(bps as f64));
+        _ = writeln!(
+            out,
+            "{direction:<10} {} packets/s, {}",
+            grouped(pps),
+            bits_per_second(bps as f64)
+        );
     }
     _ = writeln!(
         out,
@@ -57,7 +62,11 @@ pub fn status(answer: &Value) -> String {
     );
     if let Some(drops) = answer["drops"].as_object() {
         for (reason, count) in drops {
-            _ = writeln!(out, "           {} dropped: {reason}", grouped(count.as_u64().unwrap_or(0)));
+            _ = writeln!(
+                out,
+                "           {} dropped: {reason}",
+                grouped(count.as_u64().unwrap_or(0))
+            );
         }
     }
     for worker in list(&answer["workers"]) {
@@ -128,12 +137,7 @@ fn both_ways(answer: &Value, name: &str, none: &str) -> String {
     let mut out = String::new();
     for row in list(answer) {
         for direction in ["incoming", "outgoing"] {
-            _ = writeln!(
-                out,
-                "{:<40} {direction} {}",
-                text(row, &[name]),
-                rates(&row[direction])
-            );
+            _ = writeln!(out, "{:<40} {direction} {}", text(row, &[name]), rates(&row[direction]));
         }
     }
     if out.is_empty() { none.to_owned() } else { out }

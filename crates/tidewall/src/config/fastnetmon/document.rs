@@ -367,9 +367,8 @@ fn mirror_lines(mirror: &Mirror) -> String {
         MirrorSource::Pipe(_) => return String::new(),
     };
     let interface = toml::Value::String(interface.clone());
-    let mut lines = format!(
-        "[[mirror]]\nengine = \"{engine}\"\ninterfaces = [{interface}]\n{more}"
-    );
+    let mut lines =
+        format!("[[mirror]]\nengine = \"{engine}\"\ninterfaces = [{interface}]\n{more}");
     if multiplier > 1 {
         _ = writeln!(lines, "multiplier = {multiplier}");
     }

@@ -81,9 +81,11 @@ impl Reference {
         }
         if self.switch("mirror_netmap") {
             let rate = self.number("netmap_sampling_ratio").max(1.0) as u32;
-            mirrors.extend(interfaces.iter().map(|interface| {
-                pcap(&format!("netmap:{interface}"), SamplingRate::new(rate))
-            }));
+            mirrors.extend(
+                interfaces
+                    .iter()
+                    .map(|interface| pcap(&format!("netmap:{interface}"), SamplingRate::new(rate))),
+            );
         }
         if self.switch("pcap") {
             mirrors.extend(interfaces.iter().map(|device| pcap(device, SamplingRate::ONE)));

@@ -83,8 +83,7 @@ struct Intake<'a> {
 impl DatagramSink for Intake<'_> {
     fn datagram(&mut self, from: SocketAddr, _kernel: Timestamp, data: &[u8]) {
         let datagram = ExportDatagram::new(from, self.clock.now(), data);
-        let mut records =
-            Records { creditor: self.creditor, seq: self.seq, batch: self.batch };
+        let mut records = Records { creditor: self.creditor, seq: self.seq, batch: self.batch };
         self.collector.decode(&datagram, &mut records);
     }
 }
