@@ -60,8 +60,16 @@ const TABLE: &[Row] = &[
 const TESTS_MAY_IMPORT: &[&str] = &[TESTKIT, SCENARIO];
 
 /// External crates that the tests of a pure crate may import.
-const PURE_TESTS_MAY_USE: &[&str] =
-    &["etherparse", "flate2", "insta", "netflow_parser", "proptest", "serde_json", "tempfile", "toml"];
+const PURE_TESTS_MAY_USE: &[&str] = &[
+    "etherparse",
+    "flate2",
+    "insta",
+    "netflow_parser",
+    "proptest",
+    "serde_json",
+    "tempfile",
+    "toml",
+];
 
 const fn pure(
     package: &'static str,

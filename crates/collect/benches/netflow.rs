@@ -84,11 +84,16 @@ fn run(bench: &mut Bench, name: &str, template: &[u8], data: &[u8]) {
     if !template.is_empty() {
         collector.decode(&datagram(template), &mut records).expect("a template");
     }
-    bench.aim(40.0).note("datagram to records in a batch").run(name, "ns/record", RECORDS.into(), || {
-        records.clear();
-        collector.decode(&datagram(data), &mut records).expect("data");
-        std::hint::black_box(records.len())
-    });
+    bench.aim(40.0).note("datagram to records in a batch").run(
+        name,
+        "ns/record",
+        RECORDS.into(),
+        || {
+            records.clear();
+            collector.decode(&datagram(data), &mut records).expect("data");
+            std::hint::black_box(records.len())
+        },
+    );
     assert_eq!(records.len(), usize::from(RECORDS));
     assert_eq!(records.first().map(|record| (record.packets, record.bytes)), Some((7, 4_200)));
 }

@@ -148,8 +148,7 @@ impl<S: FlowSink> Reader<'_, S> {
     /// Tells the exporter's health about a rate, once a datagram.
     #[inline]
     pub(super) fn heard(&mut self, found: Found, now: Timestamp) {
-        if self.tally.rates.first() == Some(&Some(found)) || self.tally.rates.contains(&Some(found))
-        {
+        if self.tally.rates.contains(&Some(found)) {
             return;
         }
         self.tally.rates.rotate_right(1);
