@@ -1,7 +1,7 @@
 //! A template as records are read through it: a short list of where each number that means
-//! something lies, made once. Reading a record fills an array of numbers on the stack; which element
-//! feeds which of them, and what takes precedence where a template says a thing twice, has been
-//! decided before the first record comes.
+//! something lies, made once. Reading a record fills an array of numbers on the stack; which
+//! element feeds which of them, and what takes precedence where a template says a thing twice, has
+//! been decided before the first record comes.
 
 use tidewall_wire::netflow::{
     Element, Fields, Place, Plan, Role, Template, TemplateKind, VARIABLE_LENGTH, read_uint,
