@@ -69,7 +69,7 @@ impl SamplingTable {
     }
 
     /// For records that name no sampler: what holds for the whole exporter or, where nothing does,
-    /// what all its samplers agree on. One that has a sampler that it does not know gets the former.
+    /// what all its samplers agree on. One that names an unknown sampler gets the former only.
     fn unnamed(&self, named: bool) -> Option<SamplingRate> {
         self.whole.or(if named { None } else { self.agreed })
     }
