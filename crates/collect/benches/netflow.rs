@@ -57,7 +57,7 @@ const FIELDS_V6: [(u16, u16); 18] = [
 
 fn main() {
     let mut bench = Bench::new("collect");
-    let samples: [(&str, &[(u16, u16)], u16); 4] = [
+    let samples = [
         ("v9", &FIELDS, 9),
         ("v9_ipv6", &FIELDS_V6, 9),
         ("ipfix", &FIELDS, 10),

@@ -299,6 +299,42 @@ impl NetflowCollector {
         self.templates.expire(now);
     }
 
+    /// What is to outlive a restart: templates, and what exporters said of their sampling.
+    pub fn save(&self) -> Vec<u8> {
+        let mut image = ImageWriter::new();
+        for (key, state) in self.exporters.sorted() {
+            let Some(at) = self.exporters.position(key) else { continue };
+            let templates = self.templates.of(at).map(|known| (&known.template, known.heard));
+            let sampling =
+                if state.sampling.is_empty() { Vec::new() } else { state.sampling.to_bytes() };
+            image.add(key, templates, &sampling);
+        }
+        image.finish()
+    }
+
+    /// Takes over what was saved, and gives the number of templates that are known by it. Nothing is
+    /// taken from an image that is damaged. What came since is not replaced by what is older.
+    pub fn restore(&mut self, image: &[u8], now: Timestamp) -> Result<usize, SavedError> {
+        let mut restored = 0;
+        for saved in load(image)? {
+            let Ok(at) = self.exporter(&saved.key, now) else { continue };
+            for SavedTemplate { template, heard } in saved.templates {
+                if self.templates.get(at, template.id(), now).is_none() {
+                    let learnt = self.templates.define(at, template, heard.min(now));
+                    restored += usize::from(!matches!(learnt, Learnt::Refused(_)));
+                }
+            }
+            if let Some(state) = self.exporters.get_mut(at)
+                && state.sampling.is_empty()
+            {
+                state.sampling = SamplingTable::from_bytes(&saved.extra, &mut self.room);
+                self.common |= saved.key.domain == 0 && !state.sampling.is_empty();
+            }
+        }
+        self.templates.expire(now);
+        Ok(restored)
+    }
+
     /// Counts what still waits for its template as without one: nothing more will come.
     pub fn give_up_waiting(&mut self) {
         self.advance(Timestamp(u64::MAX));

@@ -105,7 +105,7 @@ fn nothing_is_allocated_for_agents_that_are_known() {
         }
         REQUESTS.get() - before
     };
-    let (first, rest) = list.split_at(400);
+    let (first, rest) = list.split_at(500);
     assert!(run(first) > 0, "agents are stored");
     assert_eq!(run(rest), 0);
 }

@@ -98,16 +98,26 @@ pub(super) struct Lasted {
 }
 
 impl Lasted {
-    #[inline(always)]
+    #[inline]
     fn of(ms: i64) -> Self {
         let absurd = !(0..=LONGEST_MS).contains(&ms);
         Self { ms: if absurd { 0 } else { ms as u32 }, absurd }
+    }
+
+    /// The end of a flow that started at `start`.
+    fn after(self, start: Timestamp) -> Timestamp {
+        Timestamp(start.0.saturating_add(u64::from(self.ms) * NANOSECONDS_OF_MILLISECOND))
+    }
+
+    /// The start of a flow that ended at `end`.
+    pub(super) fn before(self, end: Timestamp) -> Timestamp {
+        Timestamp(end.0.saturating_sub(u64::from(self.ms) * NANOSECONDS_OF_MILLISECOND))
     }
 }
 
 impl Clock {
     /// How long the flow of a record lasted.
-    #[inline(always)]
+    #[inline]
     pub(super) fn lasted(&self, times: Times, values: &Values) -> Lasted {
         let (start, end) = (values.get(Slot::Start), values.get(Slot::End));
         match (times.start, times.end) {
@@ -121,7 +131,7 @@ impl Clock {
     }
 
     /// Between two readings of the uptime in milliseconds, which begins again after 49.7 days.
-    #[inline(always)]
+    #[inline]
     pub(super) fn between_uptimes(start: u32, end: u32) -> Lasted {
         Lasted::of(i64::from(end.wrapping_sub(start) as i32))
     }
@@ -148,14 +158,13 @@ impl Clock {
     /// clamped already.
     pub(super) fn span(&self, times: Times, values: &Values, lasted: Lasted) -> Span {
         let Span { start, end } = self.dates(times, values);
-        let length = u64::from(lasted.ms) * NANOSECONDS_OF_MILLISECOND;
+        let uptimes = times.start == Unit::Uptime && times.end == Unit::Uptime;
         match (start, end) {
-            (_, Some(end)) if lasted.absurd => Span { start: Some(end), end: Some(end) },
-            (Some(start), None) => {
-                Span { start: Some(start), end: Some(Timestamp(start.0.saturating_add(length))) }
-            }
-            (None, Some(end)) => {
-                Span { start: Some(Timestamp(end.0.saturating_sub(length))), end: Some(end) }
+            (Some(start), None) => Span { start: Some(start), end: Some(lasted.after(start)) },
+            // Two uptimes may lie on both sides of a wrap: their difference is right, whatever
+            // each of them is taken for.
+            (start, Some(end)) if start.is_none() || uptimes || lasted.absurd => {
+                Span { start: Some(lasted.before(end)), end: Some(end) }
             }
             // Less than a millisecond backwards is not absurd, but no span either.
             (start, end) => Span { start: start.min(end).or(start), end },

@@ -1,7 +1,7 @@
 //! A template as records are read through it: a short list of where each number that means
-//! something lies, made once. Reading a record fills an array of numbers on the stack; which element
-//! feeds which of them, and what takes precedence where a template says a thing twice, has been
-//! decided before the first record comes.
+//! something lies, made once. Reading a record fills an array of numbers on the stack; which
+//! element feeds which of them, and what takes precedence where a template says a thing twice, has
+//! been decided before the first record comes.
 
 use tidewall_wire::netflow::{
     Element, Fields, Place, Plan, Role, Template, TemplateKind, VARIABLE_LENGTH, read_uint,
@@ -91,10 +91,10 @@ pub(super) struct Slots(u64);
 
 impl Slots {
     pub(super) const fn of<const N: usize>(slots: [Slot; N]) -> Self {
-        let (mut bits, mut at) = (0, 0);
-        while at < N {
-            bits |= 1 << slots[at] as u8;
-            at += 1;
+        let (mut bits, mut rest) = (0, slots.as_slice());
+        while let Some((first, behind)) = rest.split_first() {
+            bits |= 1 << *first as u8;
+            rest = behind;
         }
         Self(bits)
     }
@@ -125,19 +125,19 @@ impl Values {
         Self([0; SLOTS])
     }
 
-    #[inline(always)]
+    #[inline]
     pub(super) fn get(&self, slot: Slot) -> u64 {
         self.0.get(slot as usize).copied().unwrap_or(0)
     }
 
     /// The IPv6 address whose upper half is in `slot`.
-    #[inline(always)]
+    #[inline]
     pub(super) fn address(&self, slot: Slot) -> u128 {
         let low = self.0.get(slot as usize + 1).copied().unwrap_or(0);
         u128::from(self.get(slot)) << 64 | u128::from(low)
     }
 
-    #[inline(always)]
+    #[inline]
     fn set(&mut self, at: u8, value: u64) {
         if let Some(slot) = self.0.get_mut(usize::from(at)) {
             *slot = value;
@@ -145,7 +145,7 @@ impl Values {
     }
 
     /// Reads a record of fixed length.
-    #[inline(always)]
+    #[inline]
     pub(super) fn fill(&mut self, steps: &[Step], record: &[u8]) {
         for step in steps {
             let behind = record.get(usize::from(step.offset)..).unwrap_or_default();
@@ -226,13 +226,13 @@ pub(super) struct Form {
 
 impl Form {
     /// Does the template have any of these?
-    #[inline(always)]
+    #[inline]
     pub(super) const fn has(&self, slots: Slots) -> bool {
         self.present.0 & slots.0 != 0
     }
 
     /// The steps for all that is wanted.
-    #[inline(always)]
+    #[inline]
     pub(super) fn steps(&self, detail: bool) -> &[Step] {
         if detail { &self.steps } else { self.steps.get(..self.counted).unwrap_or(&self.steps) }
     }
@@ -323,7 +323,7 @@ enum Meaning {
 fn choose(places: &[Place]) -> Vec<Option<(Slot, Meaning)>> {
     let mut best = [None::<(u8, usize)>; SLOTS];
     for (index, place) in places.iter().enumerate() {
-        let Some((slot, rank, _)) = target(place) else { continue };
+        let Some((slot, rank, _)) = target(*place) else { continue };
         if let Some(best) = best.get_mut(slot as usize)
             && best.is_none_or(|(known, _)| rank < known)
         {
@@ -342,7 +342,7 @@ fn choose(places: &[Place]) -> Vec<Option<(Slot, Meaning)>> {
     let initiator = fed_by(Slot::Bytes, Element::InitiatorOctets)
         || fed_by(Slot::Packets, Element::InitiatorPackets);
     let choice = |(index, place): (usize, &Place)| {
-        let (slot, _, meaning) = target(place)?;
+        let (slot, _, meaning) = target(*place)?;
         let responder =
             matches!(place.element, Element::ResponderOctets | Element::ResponderPackets);
         (takes(slot, index) && (initiator || !responder)).then_some((slot, meaning))
@@ -351,7 +351,7 @@ fn choose(places: &[Place]) -> Vec<Option<(Slot, Meaning)>> {
 }
 
 /// The slot that a place can feed, its rank among all that can, and what the number is.
-fn target(place: &Place) -> Option<(Slot, u8, Meaning)> {
+fn target(place: Place) -> Option<(Slot, u8, Meaning)> {
     let (slot, rank) = match place.role {
         Role::Forward => forward(place.element).or_else(|| time(place.element))?,
         Role::Reverse => reverse(place.element)?,

@@ -41,7 +41,7 @@ impl LastUpdate {
 }
 
 /// Is there anything here to look at?
-#[inline(always)]
+#[inline]
 pub(super) const fn may_be_event(form: &Form) -> bool {
     form.has(EVENTS)
 }
@@ -77,11 +77,9 @@ pub(super) fn verdict(
 fn firewall(values: &Values) -> Option<FlowNote> {
     match (values.get(Slot::FirewallEvent), values.get(Slot::FirewallReason)) {
         (1, _) => Some(FlowNote::CREATED),
-        (2, _) => Some(FlowNote::DELETED),
-        (3, _) => Some(FlowNote::DENIED),
+        (2, _) | (0, 2001..=2999) => Some(FlowNote::DELETED),
+        (3, _) | (0, 1001..=1999) => Some(FlowNote::DENIED),
         (5, _) => Some(FlowNote::UPDATED),
-        (0, 1001..=1999) => Some(FlowNote::DENIED),
-        (0, 2001..=2999) => Some(FlowNote::DELETED),
         (0, _) => None,
         _ => Some(FlowNote::NONE),
     }

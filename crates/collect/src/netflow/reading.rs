@@ -135,7 +135,7 @@ impl<S: FlowSink> Reader<'_, S> {
         Rates { tables: [&self.state.sampling, self.common], configured: self.state.configured }
     }
 
-    #[inline(always)]
+    #[inline]
     fn rate(&mut self, form: &Form, values: &Values, context: &Context, choice: Choice) -> Found {
         if !choice.by_record {
             return choice.rest;
@@ -148,8 +148,7 @@ impl<S: FlowSink> Reader<'_, S> {
     /// Tells the exporter's health about a rate, once a datagram.
     #[inline]
     pub(super) fn heard(&mut self, found: Found, now: Timestamp) {
-        if self.tally.rates.first() == Some(&Some(found)) || self.tally.rates.contains(&Some(found))
-        {
+        if self.tally.rates.contains(&Some(found)) {
             return;
         }
         self.tally.rates.rotate_right(1);
@@ -165,7 +164,7 @@ impl<S: FlowSink> Reader<'_, S> {
         self.drops.count(reason);
     }
 
-    #[inline(always)]
+    #[inline]
     fn flow(&mut self, form: &Form, values: &Values, context: &Context, choice: Choice) {
         let (sampling, origin) = self.rate(form, values, context, choice);
         let lasted = context.clock.lasted(form.times, values);
@@ -286,7 +285,7 @@ impl<S: FlowSink> Reader<'_, S> {
         self.give(&record);
     }
 
-    #[inline(always)]
+    #[inline]
     pub(super) fn give(&mut self, record: &FlowRecord) {
         let record = FlowRecord { seq: *self.sequence, ..*record };
         *self.sequence += 1;
@@ -344,7 +343,7 @@ impl<S: FlowSink> Reader<'_, S> {
 }
 
 /// What nearly every template has.
-#[inline(always)]
+#[inline]
 fn record(form: &Form, values: &Values, time: Timestamp, sampling: SamplingRate) -> FlowRecord {
     let (family, src, dst) = addresses(form, values);
     let protocol = values.get(Slot::Protocol) as u8;
@@ -375,7 +374,7 @@ fn record(form: &Form, values: &Values, time: Timestamp, sampling: SamplingRate)
 
 /// The addresses. Templates with both versions leave one of them zero in each record, or say which
 /// one counts in element 60.
-#[inline(always)]
+#[inline]
 fn addresses(form: &Form, values: &Values) -> (Family, u128, u128) {
     let v4 = || {
         let (src, dst) = (values.get(Slot::Src4), values.get(Slot::Dst4));

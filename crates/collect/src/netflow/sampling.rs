@@ -53,6 +53,51 @@ impl SamplingTable {
         }
     }
 
+    /// All that is known, as bytes for a restart: for each kind a count of 4 bytes and entries of 12;
+    /// then the rate of the whole exporter, 0 where there is none. Numbers in network order.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(12 + 12 * self.entries());
+        for table in [&self.samplers, &self.interfaces] {
+            bytes.extend_from_slice(&(table.len() as u32).to_be_bytes());
+            for (key, rate) in table {
+                bytes.extend_from_slice(&key.to_be_bytes());
+                bytes.extend_from_slice(&rate.get().to_be_bytes());
+            }
+        }
+        let whole = self.whole.map_or(0, SamplingRate::get);
+        bytes.extend_from_slice(&whole.to_be_bytes());
+        bytes
+    }
+
+    /// What [`Self::to_bytes`] gave, as far as there is room. Anything else gives what could be read
+    /// of it: the image around it has a checksum.
+    pub(super) fn from_bytes(bytes: &[u8], room: &mut usize) -> Self {
+        let mut table = Self::default();
+        table.read(bytes, room);
+        table
+    }
+
+    fn read(&mut self, bytes: &[u8], room: &mut usize) -> Option<()> {
+        let mut rest = bytes;
+        for kind in [0, 1] {
+            let (count, behind) = rest.split_first_chunk::<4>()?;
+            rest = behind;
+            for _ in 0..u32::from_be_bytes(*count) {
+                let (key, behind) = rest.split_first_chunk::<8>()?;
+                let (rate, behind) = behind.split_first_chunk::<4>()?;
+                rest = behind;
+                let key = Some(u64::from_be_bytes(*key));
+                let rate = SamplingRate::new(u32::from_be_bytes(*rate));
+                let (sampler, interface) = if kind == 0 { (key, None) } else { (None, key) };
+                self.learn(sampler, interface, rate, room);
+            }
+        }
+        let (whole, _) = rest.split_first_chunk::<4>()?;
+        let whole = u32::from_be_bytes(*whole);
+        self.whole = (whole != 0).then(|| SamplingRate::new(whole));
+        Some(())
+    }
+
     /// Nothing known at all?
     pub(super) fn is_empty(&self) -> bool {
         self.entries() == 0 && self.whole.is_none()
@@ -69,7 +114,7 @@ impl SamplingTable {
     }
 
     /// For records that name no sampler: what holds for the whole exporter or, where nothing does,
-    /// what all its samplers agree on. One that has a sampler that it does not know gets the former.
+    /// what all its samplers agree on. One that names an unknown sampler gets the former only.
     fn unnamed(&self, named: bool) -> Option<SamplingRate> {
         self.whole.or(if named { None } else { self.agreed })
     }

@@ -5,6 +5,7 @@ mod fields;
 mod framing;
 mod options;
 mod properties;
+mod restart;
 mod sampling;
 mod times;
 mod v5;

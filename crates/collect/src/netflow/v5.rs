@@ -59,7 +59,7 @@ impl<S: FlowSink> Reader<'_, S> {
         rest(configured, said.then_some(rate))
     }
 
-    #[inline(always)]
+    #[inline]
     fn v5_record(&mut self, flow: &v5::Record, shared: &Shared) {
         let lasted = Clock::between_uptimes(flow.first, flow.last);
         self.tally.longest_ms = self.tally.longest_ms.max(lasted.ms);
@@ -98,8 +98,7 @@ impl<S: FlowSink> Reader<'_, S> {
     }
 
     fn v5_describe(&mut self, flow: &v5::Record, shared: &Shared, lasted: Lasted) {
-        let time = |ms| shared.clock.at_uptime(ms, 0).map(Timestamp);
-        let end = time(flow.last);
+        let end = shared.clock.at_uptime(flow.last, 0).map(Timestamp);
         self.detail = FlowDetail {
             input_if: Some(u32::from(flow.input)),
             output_if: Some(u32::from(flow.output)),
@@ -107,7 +106,7 @@ impl<S: FlowSink> Reader<'_, S> {
             dst_as: u32::from(flow.dst_as),
             next_hop: Some(IpAddr::V4(flow.next_hop)),
             tos: flow.tos,
-            start: if lasted.absurd { end } else { time(flow.first) },
+            start: end.map(|end| lasted.before(end)),
             end,
             duration_ms: lasted.ms,
             sampling: shared.sampling.1,

@@ -176,7 +176,7 @@ pub struct Records<'a, 'p> {
     offset: u32,
 }
 
-impl<'a, 'p> Records<'a, 'p> {
+impl<'a> Records<'a, '_> {
     /// What is left, once the iterator has ended without an error: padding.
     pub fn rest(&self) -> &'a [u8] {
         self.rest

@@ -132,6 +132,22 @@ fn a_section_that_cannot_be_dissected() {
 }
 
 #[test]
+fn cve_2026_48682_header_lengths_inside_a_section() {
+    let fields = [(313, 0xffff)];
+    let read = |ihl: u8| {
+        let mut packet = frame(20)[14..38].to_vec();
+        packet[0] = 0x40 | ihl;
+        let mut desk = Desk::new();
+        let sets = [set(2, &template(256, &fields)), set(256, &variable(&packet))];
+        desk.take(&ipfix(&sets)).unwrap();
+        desk
+    };
+    assert_eq!(read(4).kept.refused, [DropReason::IpHeaderLength]);
+    let (record, _) = read(15).only();
+    assert_eq!((record.src, record.src_port), (address("198.51.100.9"), 0), "beyond the section");
+}
+
+#[test]
 fn t20_nothing_of_one_field_leaks_into_the_next() {
     let fields = [(82, 0xffff), (315, 42)];
     let mut data = variable(&[0x41; 200]);

@@ -70,6 +70,12 @@ fn t4_durations_are_modular_and_absurd_ones_clamped() {
     assert_eq!(details[1].duration_ms, 0);
     assert_eq!(details[1].note, FlowNote::CLAMPED);
     assert_eq!(details[1].start, details[1].end);
+    // The first is more than half of the counter's range before the header's, the last less.
+    let far = (1, 1, 100, UPTIME.wrapping_sub(0x8000_1000), UPTIME.wrapping_sub(0x7fff_f000), 17);
+    desk.take(&v5(1, 0, &[far])).unwrap();
+    let detail = desk.kept.flows[2].1;
+    assert_eq!(detail.duration_ms, 0x2000);
+    assert!(detail.start < detail.end);
 }
 
 #[test]
