@@ -11,7 +11,7 @@
 mod table;
 
 #[cfg(test)]
-mod tests { }
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -11,7 +11,7 @@ mod split;
 mod text;
 
 #[cfg(test)]
-pub(crate) mod tests { }
+pub(crate) mod tests;
 
 use std::fmt;
 

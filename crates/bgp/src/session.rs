@@ -15,7 +15,7 @@ mod received;
 mod timer;
 
 #[cfg(test)]
-mod tests { }
+mod tests;
 
 use std::fmt;
 

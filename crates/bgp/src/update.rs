@@ -6,7 +6,7 @@
 mod write;
 
 #[cfg(test)]
-mod tests { }
+mod tests;
 
 use std::net::IpAddr;
 
