@@ -57,7 +57,8 @@ const TABLE: &[Row] = &[
 ];
 
 /// Our crates that any crate's tests may import besides what the crate itself imports.
-const TESTS_MAY_IMPORT: &[&str] = &[TESTKIT, SCENARIO];
+/// WIRE: captures are read with it.
+const TESTS_MAY_IMPORT: &[&str] = &[TESTKIT, SCENARIO, WIRE];
 
 /// External crates that the tests of a pure crate may import.
 const PURE_TESTS_MAY_USE: &[&str] =

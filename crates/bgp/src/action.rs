@@ -181,25 +181,24 @@ impl Action {
 
     /// What an extended community means as an action; the AS number of a rate is informational.
     pub fn from_extended(community: ExtendedCommunity) -> Option<Self> {
-        let [_, _, a, b, c, d, e, f] = community.0;
-        let rate = || Rate::new(f32::from_be_bytes([c, d, e, f]));
-        let last = u16::from_be_bytes([e, f]);
+        let octets = u64::from_be_bytes(community.0);
+        let (low, last) = (octets as u32, octets as u16);
+        let (first, address) = ((octets >> 32) as u16, (octets >> 16) as u32);
+        let flags = octets as u8;
+        let rate = || Rate::new(f32::from_bits(low));
         Some(match community.kind() {
             RATE_BYTES => Self::RateBytes(rate()?),
             RATE_PACKETS => Self::RatePackets(rate()?),
-            TRAFFIC_ACTION => Self::Traffic { sample: f & SAMPLE != 0, go_on: f & GO_ON != 0 },
-            REDIRECT_AS2 => Self::Redirect(RouteTarget::As2(
-                u16::from_be_bytes([a, b]),
-                u32::from_be_bytes([c, d, e, f]),
-            )),
-            REDIRECT_IPV4 => Self::Redirect(RouteTarget::Ipv4(Ipv4Addr::new(a, b, c, d), last)),
-            REDIRECT_AS4 => {
-                Self::Redirect(RouteTarget::As4(u32::from_be_bytes([a, b, c, d]), last))
+            TRAFFIC_ACTION => {
+                Self::Traffic { sample: flags & SAMPLE != 0, go_on: flags & GO_ON != 0 }
             }
-            MARKING => Self::Mark(f & 0x3f),
+            REDIRECT_AS2 => Self::Redirect(RouteTarget::As2(first, low)),
+            REDIRECT_IPV4 => Self::Redirect(RouteTarget::Ipv4(address.into(), last)),
+            REDIRECT_AS4 => Self::Redirect(RouteTarget::As4(address, last)),
+            MARKING => Self::Mark(flags & 0x3f),
             REDIRECT_TO_IPV4 => {
-                let address = Ipv4Addr::new(a, b, c, d).into();
-                Self::RedirectToIp { address, copy: f & COPY != 0 }
+                let address = Ipv4Addr::from(address).into();
+                Self::RedirectToIp { address, copy: flags & COPY != 0 }
             }
             _ => return None,
         })
@@ -222,35 +221,35 @@ impl Action {
     fn community(&self) -> Result<ExtendedCommunity, Ipv6ExtendedCommunity> {
         let two = |kind, value| Ok(ExtendedCommunity::two_octet(kind, 0, value));
         match *self {
-            Self::RateBytes(rate) => two(RATE_BYTES, rate.per_second().to_be_bytes()),
-            Self::RatePackets(rate) => two(RATE_PACKETS, rate.per_second().to_be_bytes()),
+            Self::RateBytes(rate) => two(RATE_BYTES, rate.0),
+            Self::RatePackets(rate) => two(RATE_PACKETS, rate.0),
             Self::Traffic { sample, go_on } => {
                 let flags = if sample { SAMPLE } else { 0 } | if go_on { GO_ON } else { 0 };
-                two(TRAFFIC_ACTION, [0, 0, 0, flags])
+                two(TRAFFIC_ACTION, flags.into())
             }
-            Self::Mark(dscp) => two(MARKING, [0, 0, 0, dscp]),
+            Self::Mark(dscp) => two(MARKING, dscp.into()),
             Self::Redirect(RouteTarget::As2(number, value)) => {
-                Ok(ExtendedCommunity::two_octet(REDIRECT_AS2, number, value.to_be_bytes()))
+                Ok(ExtendedCommunity::two_octet(REDIRECT_AS2, number, value))
             }
             Self::Redirect(RouteTarget::Ipv4(address, value)) => {
-                Ok(ExtendedCommunity::four_octet(REDIRECT_IPV4, address.octets(), value))
+                Ok(ExtendedCommunity::four_octet(REDIRECT_IPV4, address.to_bits(), value))
             }
             Self::Redirect(RouteTarget::As4(number, value)) => {
-                Ok(ExtendedCommunity::four_octet(REDIRECT_AS4, number.to_be_bytes(), value))
+                Ok(ExtendedCommunity::four_octet(REDIRECT_AS4, number, value))
             }
             Self::Redirect(RouteTarget::Ipv6(address, value)) => {
                 Err(Ipv6ExtendedCommunity { kind: REDIRECT_IPV6, address, value })
             }
             Self::RedirectToIp { address: IpAddr::V4(address), copy } => {
                 let flags = u16::from(copy) * u16::from(COPY);
-                Ok(ExtendedCommunity::four_octet(REDIRECT_TO_IPV4, address.octets(), flags))
+                Ok(ExtendedCommunity::four_octet(REDIRECT_TO_IPV4, address.to_bits(), flags))
             }
             Self::RedirectToIp { address: IpAddr::V6(address), copy } => {
                 let value = u16::from(copy) * u16::from(COPY);
                 Err(Ipv6ExtendedCommunity { kind: REDIRECT_TO_IPV6, address, value })
             }
             Self::RedirectToNextHop { copy, .. } => {
-                two(REDIRECT_TO_NEXT_HOP, [0, 0, 0, u8::from(copy) * COPY])
+                two(REDIRECT_TO_NEXT_HOP, u32::from(copy) * u32::from(COPY))
             }
         }
     }

@@ -221,7 +221,7 @@ impl AdjRibOut {
         self.desired.values().map(|desired| RouteStatus {
             route: &desired.route,
             state: self.state(desired),
-            changes: desired.sent.as_ref().map(|(_, changes)| changes.as_slice()).unwrap_or(&[]),
+            changes: desired.sent.as_ref().map_or(&[], |(_, changes)| changes.as_slice()),
         })
     }
 
@@ -503,6 +503,7 @@ impl AdjRibOut {
         let (mut extended, ipv6_extended) =
             carried.actions.as_ref().map(Actions::communities).unwrap_or_default();
         extended.extend(&route.extended);
+        extended.sort_unstable();
         PathAttributes {
             origin: Some(route.origin),
             as_path: Some(AsPath::sequence(vec![self.local_as; times])),
@@ -536,7 +537,8 @@ fn carried(profile: &PeerProfile, route: &Route) -> Result<Parts, NotSent> {
         }
         Route::FlowSpec(flow_spec) => {
             let Fitted { rules, actions, changes } = profile.fit(flow_spec)?;
-            let keys = rules.into_iter().map(|rule| RouteKey::new(&crate::nlri::Nlri::FlowSpec(rule)));
+            let keys =
+                rules.into_iter().map(|rule| RouteKey::new(&crate::nlri::Nlri::FlowSpec(rule)));
             let carried = Carried {
                 next_hop: actions.next_hop(),
                 attributes: flow_spec.attributes().clone(),

@@ -213,12 +213,11 @@ impl PathAttributes {
 /// Appends one attribute, its length in as few octets as hold it.
 pub(crate) fn write_attribute(flags: u8, kind: u8, value: &[u8], out: &mut Vec<u8>) {
     let flags = flags & !flags::EXTENDED_LENGTH;
-    match u8::try_from(value.len()) {
-        Ok(length) => out.extend([flags, kind, length]),
-        Err(_) => {
-            out.extend([flags | flags::EXTENDED_LENGTH, kind]);
-            out.extend((value.len() as u16).to_be_bytes());
-        }
+    if let Ok(length) = u8::try_from(value.len()) {
+        out.extend([flags, kind, length]);
+    } else {
+        out.extend([flags | flags::EXTENDED_LENGTH, kind]);
+        out.extend((value.len() as u16).to_be_bytes());
     }
     out.extend(value);
 }

@@ -72,9 +72,7 @@ impl FromStr for LargeCommunity {
 
     fn from_str(text: &str) -> Result<Self, CommunityError> {
         let wanted = "three numbers from 0 to 4294967295, as in 65010:666:1";
-        numbers::<3>(text)
-            .map(Self)
-            .ok_or_else(|| CommunityError { text: text.to_owned(), wanted })
+        numbers::<3>(text).map(Self).ok_or_else(|| CommunityError { text: text.to_owned(), wanted })
     }
 }
 
@@ -94,42 +92,34 @@ impl ExtendedCommunity {
     }
 
     /// A community of a two-octet AS number: `kind`, the AS, four octets.
-    pub(crate) fn two_octet(kind: u16, number: u16, value: [u8; 4]) -> Self {
-        let ([a, b], [c, d], [e, f, g, h]) = (kind.to_be_bytes(), number.to_be_bytes(), value);
-        Self([a, b, c, d, e, f, g, h])
+    pub(crate) fn two_octet(kind: u16, number: u16, value: u32) -> Self {
+        let octets = u64::from(kind) << 48 | u64::from(number) << 32 | u64::from(value);
+        Self(octets.to_be_bytes())
     }
 
     /// A community of an address or a four-octet AS number: `kind`, four octets, two octets.
-    pub(crate) fn four_octet(kind: u16, number: [u8; 4], value: u16) -> Self {
-        let ([a, b], [c, d, e, f], [g, h]) = (kind.to_be_bytes(), number, value.to_be_bytes());
-        Self([a, b, c, d, e, f, g, h])
+    pub(crate) fn four_octet(kind: u16, number: u32, value: u16) -> Self {
+        let octets = u64::from(kind) << 48 | u64::from(number) << 16 | u64::from(value);
+        Self(octets.to_be_bytes())
     }
 }
 
 impl fmt::Display for ExtendedCommunity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [kind, subtype, a, b, c, d, e, g] = self.0;
+        let octets = u64::from_be_bytes(self.0);
+        let [high, subtype] = self.kind().to_be_bytes();
+        let (two, four) = ((octets >> 32) as u16, (octets >> 16) as u32);
         let name = match subtype {
             TARGET => "target",
             ORIGIN => "origin",
-            _ => "",
+            _ => return write!(f, "0x{octets:016x}"),
         };
-        match (name, kind) {
-            ("", _) | (_, 3..) => {}
-            (_, 0) => {
-                let (number, value) = (u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, g]));
-                return write!(f, "{name}:{number}:{value}");
-            }
-            (_, 1) => {
-                let value = u16::from_be_bytes([e, g]);
-                return write!(f, "{name}:{}:{value}", Ipv4Addr::new(a, b, c, d));
-            }
-            (_, _) => {
-                let (number, value) = (u32::from_be_bytes([a, b, c, d]), u16::from_be_bytes([e, g]));
-                return write!(f, "{name}:{number}L:{value}");
-            }
+        match high {
+            0 => write!(f, "{name}:{two}:{}", octets as u32),
+            1 => write!(f, "{name}:{}:{}", Ipv4Addr::from(four), octets as u16),
+            2 => write!(f, "{name}:{four}L:{}", octets as u16),
+            _ => write!(f, "0x{octets:016x}"),
         }
-        write!(f, "0x{:016x}", u64::from_be_bytes(self.0))
     }
 }
 
@@ -160,20 +150,17 @@ fn extended(text: &str) -> Option<ExtendedCommunity> {
     let value = number(value)?;
     if let Ok(address) = administrator.parse::<Ipv4Addr>() {
         let value = value.try_into().ok()?;
-        return Some(ExtendedCommunity::four_octet(0x0100 | subtype, address.octets(), value));
+        return Some(ExtendedCommunity::four_octet(0x0100 | subtype, address.to_bits(), value));
     }
     let (administrator, long) = match administrator.strip_suffix('L') {
         Some(administrator) => (number(administrator)?, true),
         None => (number(administrator)?, false),
     };
     match u16::try_from(administrator) {
-        Ok(short) if !long => {
-            Some(ExtendedCommunity::two_octet(subtype, short, value.to_be_bytes()))
-        }
+        Ok(short) if !long => Some(ExtendedCommunity::two_octet(subtype, short, value)),
         _ => {
             let value = value.try_into().ok()?;
-            let octets = administrator.to_be_bytes();
-            Some(ExtendedCommunity::four_octet(0x0200 | subtype, octets, value))
+            Some(ExtendedCommunity::four_octet(0x0200 | subtype, administrator, value))
         }
     }
 }

@@ -172,10 +172,13 @@ mod tests {
 
     #[test]
     fn sets() {
-        let set: FamilySet = [RouteFamily::Ipv6Unicast, RouteFamily::Ipv4FlowSpec].into_iter().collect();
+        let set: FamilySet =
+            [RouteFamily::Ipv6Unicast, RouteFamily::Ipv4FlowSpec].into_iter().collect();
         assert_eq!(set.iter().count(), 2);
         assert!(!set.contains(RouteFamily::Ipv4Unicast));
         assert_eq!(set.and(FamilySet::ALL), set);
-        assert!(set.without(RouteFamily::Ipv6Unicast).without(RouteFamily::Ipv4FlowSpec).is_empty());
+        assert!(
+            set.without(RouteFamily::Ipv6Unicast).without(RouteFamily::Ipv4FlowSpec).is_empty()
+        );
     }
 }

@@ -159,7 +159,8 @@ impl<'a> RawMessage<'a> {
 
     /// Reads the body.
     pub fn message(&self) -> Result<Message<'a>, MessageError> {
-        let short = || HeaderError::Length { length: self.length as u16, min: 21, max: MAX_MESSAGE };
+        let short =
+            || HeaderError::Length { length: self.length as u16, min: 21, max: MAX_MESSAGE };
         Ok(match self.kind {
             MessageType::Open => Message::Open(Open::parse(self.body)?),
             MessageType::Update => Message::Update(self.body),

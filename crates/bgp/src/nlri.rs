@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn bits_behind_a_prefix_are_cleared_and_bad_lengths_end_the_list() {
-        let read: Vec<_> = Nlri::list(RouteFamily::Ipv4Unicast, &[9, 10, 0xff, 33, 1, 8, 1]).collect();
+        let read: Vec<_> =
+            Nlri::list(RouteFamily::Ipv4Unicast, &[9, 10, 0xff, 33, 1, 8, 1]).collect();
         assert_eq!(read[0], Ok(Nlri::Unicast("10.128.0.0/9".parse().unwrap())));
         let family = Family::V4;
         assert_eq!(read[1..], [Err(NlriError::PrefixBits { bits: 33, offset: 3, family })]);

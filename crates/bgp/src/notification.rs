@@ -101,6 +101,7 @@ impl Notification {
     }
 
     /// This one inside a hard reset: the peer drops our routes although it knows graceful restart.
+    #[must_use]
     pub fn hard_reset(&self) -> Self {
         let inner = [&[self.code, self.subcode], self.data.as_slice()].concat();
         Self::with_data(code::CEASE, cease::HARD_RESET, &inner)
@@ -179,10 +180,7 @@ mod tests {
         let mut out = Vec::new();
         notification.encode(&mut out);
         assert_eq!(&out[16..], b"\x00\x21\x03\x06\x02\x0bmaintenance");
-        assert_eq!(
-            notification.to_string(),
-            "administrative shutdown (6/2): \"maintenance\""
-        );
+        assert_eq!(notification.to_string(), "administrative shutdown (6/2): \"maintenance\"");
         let long = Notification::cease(cease::RESET, &"ü".repeat(200));
         assert_eq!(long.communication().unwrap(), "ü".repeat(127));
         assert_eq!(Notification::cease(cease::RESET, "").data, []);

@@ -191,7 +191,10 @@ impl PeerProfile {
         let Some(first) = unknown.first() else { return Ok((rule.clone(), actions)) };
         let refused = NotSent::Component(*first);
         let limits = |action: &Action| {
-            matches!(action.kind(), ActionKind::Discard | ActionKind::RateBytes | ActionKind::Traffic)
+            matches!(
+                action.kind(),
+                ActionKind::Discard | ActionKind::RateBytes | ActionKind::Traffic
+            )
         };
         let may_limit = actions.iter().all(limits) && *first != ComponentKind::Destination;
         let Some(rate) = self.widened_rate.filter(|rate| may_limit && *rate > Rate::ZERO) else {
@@ -262,8 +265,7 @@ mod tests {
 
     #[test]
     fn the_protocol_does_not_go_while_the_ports_stay() {
-        let mut profile =
-            PeerProfile { widened_rate: Some(rate(1e6)), ..PeerProfile::default() };
+        let mut profile = PeerProfile { widened_rate: Some(rate(1e6)), ..PeerProfile::default() };
         profile.components.remove(&ComponentKind::Protocol);
         let error = profile.fit(&route(1, &[Action::DISCARD])).unwrap_err();
         assert!(error.to_string().starts_with("waits because"), "{error}");
@@ -276,16 +278,14 @@ mod tests {
         assert!(long.rule().octets() > 361);
         let fitted = PeerProfile::default().fit(&long).unwrap();
         assert_eq!(fitted.changes, [Change::Split(2)]);
-        let ports = |rule: &FlowSpecRule| rule.component(ComponentKind::SourcePort).unwrap().terms();
+        let ports =
+            |rule: &FlowSpecRule| rule.component(ComponentKind::SourcePort).unwrap().terms();
         assert_eq!(fitted.rules.iter().map(ports).sum::<usize>(), 120);
         assert!(fitted.rules.iter().all(|rule| rule.octets() <= 239));
         let narrow = PeerProfile { max_terms: 16, ..PeerProfile::default() };
         assert!(narrow.fit(&long).unwrap().rules.iter().all(|rule| ports(rule) <= 16));
         let tiny = PeerProfile { max_rule_octets: 12, ..PeerProfile::default() };
-        assert_eq!(
-            tiny.fit(&long),
-            Err(NotSent::TooLong { octets: 12, terms: usize::MAX })
-        );
+        assert_eq!(tiny.fit(&long), Err(NotSent::TooLong { octets: 12, terms: usize::MAX }));
     }
 
     #[test]

@@ -28,29 +28,33 @@ pub struct RouteRefresh {
     pub kind: RefreshKind,
 }
 
-/// Why a ROUTE-REFRESH is refused.
+/// Why a ROUTE-REFRESH is refused: its body is not four octets long (RFC 7313 §5).
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum RefreshError {
-    /// Its body is not four octets long (RFC 7313 §5).
-    #[error("a body of {0} octets, where a beginning or end has 4")]
-    Length(usize),
+#[error("a body of {} octets, where a beginning or end has 4", body.len())]
+pub struct RefreshError {
+    /// Its body.
+    pub body: Vec<u8>,
 }
 
 impl RefreshError {
-    /// What the peer is told.
+    /// What the peer is told, with the whole message.
     pub fn notification(&self) -> Notification {
-        Notification::new(code::ROUTE_REFRESH, 1)
+        let mut message = Vec::new();
+        let start = begin(MessageType::RouteRefresh, &mut message);
+        message.extend(&self.body);
+        finish(start, &mut message);
+        Notification::with_data(code::ROUTE_REFRESH, 1, &message)
     }
 }
 
 impl RouteRefresh {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, RefreshError> {
         let [afi_high, afi_low, subtype, safi, rest @ ..] = body else {
-            return Err(RefreshError::Length(body.len()));
+            return Err(RefreshError { body: body.to_vec() });
         };
         let kind = match subtype {
             0 => RefreshKind::Request,
-            1 | 2 if !rest.is_empty() => return Err(RefreshError::Length(body.len())),
+            1 | 2 if !rest.is_empty() => return Err(RefreshError { body: body.to_vec() }),
             1 => RefreshKind::Begin,
             2 => RefreshKind::End,
             other => RefreshKind::Other(*other),
@@ -60,7 +64,7 @@ impl RouteRefresh {
     }
 
     /// Appends the whole message.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    pub fn encode(self, out: &mut Vec<u8>) {
         let start = begin(MessageType::RouteRefresh, out);
         let subtype = match self.kind {
             RefreshKind::Request => 0,
@@ -82,7 +86,9 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        for kind in [RefreshKind::Request, RefreshKind::Begin, RefreshKind::End, RefreshKind::Other(7)] {
+        for kind in
+            [RefreshKind::Request, RefreshKind::Begin, RefreshKind::End, RefreshKind::Other(7)]
+        {
             let refresh = RouteRefresh { family: RouteFamily::Ipv6FlowSpec.into(), kind };
             let mut out = Vec::new();
             refresh.encode(&mut out);
@@ -97,6 +103,8 @@ mod tests {
         let request = RouteRefresh::parse(&[0, 1, 0, 1, 1, 128, 0, 0]).unwrap();
         assert_eq!(request.kind, RefreshKind::Request);
         let error = RouteRefresh::parse(&[0, 1, 1, 1, 0]).unwrap_err();
-        assert_eq!(error.notification(), Notification::new(7, 1));
+        let told = error.notification();
+        assert_eq!((told.code, told.subcode), (7, 1));
+        assert_eq!(told.data[16..], [0, 24, 5, 0, 1, 1, 1, 0]);
     }
 }

@@ -116,16 +116,18 @@ impl UnicastRoute {
         attributes: RouteAttributes,
     ) -> Result<Self, RouteError> {
         let refuse = |why| Err(RouteError::NextHop(next_hop, why));
-        match (next_hop, prefix.family()) {
-            (IpAddr::V4(_), Family::V4) => {}
-            (IpAddr::V6(address), Family::V6) if address.to_ipv4_mapped().is_some() => {
-                return refuse("an IPv4 address in IPv6 form, which some routers take as a withdrawal");
+        if next_hop.is_ipv4() != (prefix.family() == Family::V4) {
+            return Err(RouteError::NextHopFamily { prefix, next_hop });
+        }
+        if let IpAddr::V6(address) = next_hop {
+            if address.to_ipv4_mapped().is_some() {
+                return refuse(
+                    "an IPv4 address in IPv6 form, which some routers take as withdrawal",
+                );
             }
-            (IpAddr::V6(address), Family::V6) if address.is_unicast_link_local() => {
+            if address.is_unicast_link_local() {
                 return refuse("it is valid on one link only");
             }
-            (IpAddr::V6(_), Family::V6) => {}
-            _ => return Err(RouteError::NextHopFamily { prefix, next_hop }),
         }
         if next_hop.is_unspecified() {
             return refuse("it is no address");
@@ -162,7 +164,7 @@ pub struct FlowSpecRoute {
 
 impl FlowSpecRoute {
     /// Checks the rule ([`FlowSpecRule::check_announceable`]) and that the actions fit to it. A rule
-    /// that is only too long is accepted: AdjRibOut splits it.
+    /// that is only too long is accepted: [`PeerProfile::fit`](crate::PeerProfile::fit) cuts it.
     pub fn new(
         rule: FlowSpecRule,
         actions: Actions,

@@ -4,7 +4,7 @@
 //! One session has up to one connection of each direction until collision detection has decided;
 //! each has its own state. Writes of the session itself are small (OPEN, KEEPALIVE, NOTIFICATION,
 //! and none but a NOTIFICATION while the transport is blocked); UPDATEs are pulled from
-//! AdjRibOut when the transport can take them.
+//! [`AdjRibOut`](crate::AdjRibOut) when the transport can take them.
 
 mod collision;
 mod config;
@@ -298,7 +298,9 @@ impl Session {
             match notification {
                 Some(notification) if connection.phase != Phase::Connecting => {
                     let notification = match &connection.phase {
-                        Phase::Established { negotiated, .. } if negotiated.keeps_on_notification() => {
+                        Phase::Established { negotiated, .. }
+                            if negotiated.keeps_on_notification() =>
+                        {
                             notification.hard_reset()
                         }
                         _ => notification.clone(),
@@ -375,10 +377,14 @@ impl Session {
             }) => self.plain_open = true,
             // Its limit hit us, or ours hit it: trying again at once would do the same.
             DownReason::Told(Notification {
-                code: code::CEASE, subcode: cease::MAX_PREFIXES, ..
+                code: code::CEASE,
+                subcode: cease::MAX_PREFIXES,
+                ..
             }) => self.failures = u32::MAX,
             DownReason::Sent(Notification {
-                code: code::CEASE, subcode: cease::MAX_PREFIXES, ..
+                code: code::CEASE,
+                subcode: cease::MAX_PREFIXES,
+                ..
             }) => {
                 self.failures = u32::MAX;
                 self.refuse_until = Some(now + self.config.max_retry);

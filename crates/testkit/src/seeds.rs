@@ -1,5 +1,5 @@
 //! Seeds for the fuzz targets: a frame of every encapsulation, small captures in every variant of
-//! their formats, snippets of configuration. A fuzzer that starts from them need not guess what
+//! their formats, BGP messages and sessions, snippets of configuration. A fuzzer that starts from them need not guess what
 //! they are.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,6 +14,7 @@ use tidewall_wire::pcap::{
     self, ByteOrder, InterfaceDescription, PcapHeader, PcapWriter, PcapngWriter, TimeResolution,
 };
 
+mod bgp;
 mod captures;
 mod frames;
 
@@ -53,6 +54,7 @@ const CONFIGURATIONS: [(&str, &str); 5] = [
 pub fn all() -> Result<Vec<Seed>, EmitError> {
     let mut seeds = frames::all()?;
     seeds.extend(captures::all()?);
+    seeds.extend(bgp::all());
     seeds.extend(CONFIGURATIONS.map(|(name, text)| Seed {
         target: "config",
         name: name.to_owned(),

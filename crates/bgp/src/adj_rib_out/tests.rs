@@ -30,9 +30,9 @@ fn negotiated() -> Negotiated {
     }
 }
 
-fn restart() -> Option<PeerRestart> {
+fn restart() -> PeerRestart {
     let families = FamilySet::ALL;
-    Some(PeerRestart { families, time: 120, restarting: false, on_notification: true })
+    PeerRestart { families, time: 120, restarting: false, on_notification: true }
 }
 
 fn host(n: u32, communities: &[Community]) -> Route {
@@ -190,11 +190,7 @@ fn only_agreed_families_are_sent() {
     let waits = |family| RouteState::Waits(NotSent::Family(family));
     assert_eq!(
         states,
-        [
-            RouteState::Announced,
-            waits(RouteFamily::Ipv6Unicast),
-            waits(RouteFamily::Ipv4FlowSpec)
-        ]
+        [RouteState::Announced, waits(RouteFamily::Ipv6Unicast), waits(RouteFamily::Ipv4FlowSpec)]
     );
     assert_eq!(rib.pending(), 0);
     rib.session_down();
@@ -258,7 +254,8 @@ fn an_enhanced_refresh_is_marked_and_a_second_request_waits_its_turn() {
 /// End-of-RIB before the routes would make the peer drop what it has kept over our restart.
 #[test]
 fn end_of_rib_waits_for_the_desired_set() {
-    let mut rib = up(PeerProfile::default(), Negotiated { restart: restart(), ..negotiated() });
+    let mut rib =
+        up(PeerProfile::default(), Negotiated { restart: Some(restart()), ..negotiated() });
     assert_eq!(pulled(&mut rib), [""; 0], "the journal has not been read");
     assert!(!rib.initial_routes_sent());
     rib.announce(host(1, &[]));

@@ -56,9 +56,8 @@ impl PathAttributes {
     ) -> Result<(), Fault> {
         let RawAttribute { flags, kind, value } = attribute;
         check_flags(kind, flags)?;
-        let length = || {
-            Fault::TreatAsWithdraw(AttributeError::Length { kind, length: value.len() })
-        };
+        let length =
+            || Fault::TreatAsWithdraw(AttributeError::Length { kind, length: value.len() });
         let wrong = || Fault::TreatAsWithdraw(AttributeError::Value(kind));
         let number = || <[u8; 4]>::try_from(value).map(u32::from_be_bytes).map_err(|_| length());
         match kind {
@@ -79,7 +78,8 @@ impl PathAttributes {
             kind::LOCAL_PREF => self.local_pref = Some(number()?),
             kind::COMMUNITIES => {
                 let octets = whole::<4>(value).ok_or_else(length)?;
-                self.communities = octets.iter().map(|c| Community(u32::from_be_bytes(*c))).collect();
+                self.communities =
+                    octets.iter().map(|c| Community(u32::from_be_bytes(*c))).collect();
             }
             kind::EXTENDED_COMMUNITIES => {
                 let octets = whole::<8>(value).ok_or_else(length)?;
@@ -87,7 +87,8 @@ impl PathAttributes {
             }
             kind::IPV6_EXTENDED_COMMUNITIES => {
                 let octets = whole::<20>(value).ok_or_else(length)?;
-                self.ipv6_extended = octets.iter().map(Ipv6ExtendedCommunity::from_octets).collect();
+                self.ipv6_extended =
+                    octets.iter().map(Ipv6ExtendedCommunity::from_octets).collect();
             }
             kind::LARGE_COMMUNITIES => {
                 let octets = whole::<12>(value).ok_or_else(length)?;
@@ -144,9 +145,8 @@ fn as_path(value: &[u8], four_octets: bool) -> Option<AsPath> {
             _ => return None,
         };
         let count = reader.u8().ok().filter(|count| *count > 0)?;
-        let numbers = (0..count).map(|_| {
-            if four_octets { reader.u32() } else { reader.u16().map(u32::from) }.ok()
-        });
+        let numbers = (0..count)
+            .map(|_| if four_octets { reader.u32() } else { reader.u16().map(u32::from) }.ok());
         segments.push((kind, numbers.collect::<Option<Vec<u32>>>()?));
     }
     Some(AsPath(segments))
@@ -161,6 +161,7 @@ fn whole<const N: usize>(value: &[u8]) -> Option<&[[u8; N]]> {
 }
 
 fn large(octets: &[u8; 12]) -> LargeCommunity {
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = *octets;
-    LargeCommunity([[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(u32::from_be_bytes))
+    let (words, _) = octets.as_chunks::<4>();
+    let mut numbers = words.iter().map(|word| u32::from_be_bytes(*word));
+    LargeCommunity(std::array::from_fn(|_| numbers.next().unwrap_or_default()))
 }

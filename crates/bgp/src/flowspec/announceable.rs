@@ -4,9 +4,7 @@
 use thiserror::Error;
 use tidewall_model::Family;
 
-use super::{
-    Component, ComponentKind, FlowSpecRule, NumericOp, NumericTerm, Terms, fragment,
-};
+use super::{Component, ComponentKind, FlowSpecRule, NumericOp, NumericTerm, Terms, fragment};
 
 /// Longest rule that we announce. A longer one has two octets of length, which one widely used
 /// daemon reads wrongly and then ignores all later rules, and over which another ends the session.

@@ -145,8 +145,10 @@ fn prefix(family: Family, reader: &mut Reader<'_>) -> Result<PrefixMatch, FlowSp
         return Err(wrong);
     }
     let pattern = reader.bytes(usize::from((bits - skipped).div_ceil(8)))?;
-    let left_aligned =
-        pattern.iter().zip((0..16).rev()).fold(0u128, |sum, (b, i)| sum | u128::from(*b) << (8 * i));
+    let left_aligned = pattern
+        .iter()
+        .zip((0..16).rev())
+        .fold(0u128, |sum, (b, i)| sum | u128::from(*b) << (8 * i));
     let address = match family {
         Family::V4 => Address::v4((left_aligned >> 96) as u32),
         Family::V6 => Address::v6(left_aligned >> skipped),
@@ -188,8 +190,7 @@ fn bitmasks(reader: &mut Reader<'_>) -> Result<Vec<BitmaskTerm>, FlowSpecError> 
     loop {
         let offset = reader.offset();
         let (octet, value, octets) = term(reader)?;
-        let mask =
-            u16::try_from(value).ok().filter(|_| octets <= 2);
+        let mask = u16::try_from(value).ok().filter(|_| octets <= 2);
         let mask = mask.ok_or(FlowSpecError::BitmaskLength { octets, offset })?;
         terms.push(BitmaskTerm {
             and: octet & AND != 0,

@@ -175,10 +175,7 @@ fn offsets_are_read_as_the_rfc_has_them_and_never_announced() {
     let matched = PrefixMatch::with_offset(prefix, 8).unwrap();
     assert_eq!(rule.components(), [Component::Destination(matched)]);
     assert_eq!(encoded(&rule)[1..], octets[1..]);
-    assert_eq!(
-        rule.check_announceable(),
-        Err(NotAnnounceable::Offset(ComponentKind::Destination))
-    );
+    assert_eq!(rule.check_announceable(), Err(NotAnnounceable::Offset(ComponentKind::Destination)));
     assert_eq!(PrefixMatch::with_offset(prefix, 64), None);
 }
 

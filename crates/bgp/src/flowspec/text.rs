@@ -43,14 +43,19 @@ impl fmt::Display for Component {
     /// Its terms, in brackets when there are alternatives.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let terms: Vec<(bool, String)> = match self.list() {
-            Terms::Prefix(matched) if matched.offset == 0 => return write!(f, "{}", matched.prefix),
+            Terms::Prefix(matched) if matched.offset == 0 => {
+                return write!(f, "{}", matched.prefix);
+            }
             Terms::Prefix(matched) => {
                 return write!(f, "{} offset {}", matched.prefix, matched.offset);
             }
             Terms::Numeric(terms) => terms.iter().map(|t| (t.and, t.to_string())).collect(),
             Terms::Bitmask(terms) => {
-                let names: &[_] =
-                    if self.kind() == ComponentKind::Fragment { &FRAGMENT_BITS } else { &TCP_FLAGS };
+                let names: &[_] = if self.kind() == ComponentKind::Fragment {
+                    &FRAGMENT_BITS
+                } else {
+                    &TCP_FLAGS
+                };
                 terms.iter().map(|t| (t.and, bits(*t, names))).collect()
             }
         };

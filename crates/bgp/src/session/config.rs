@@ -66,7 +66,7 @@ impl SessionConfig {
             graceful_restart: Some(RestartConfig { time: 120, restarting: false }),
             extended_message: true,
             retry: Duration::from_secs(10),
-            max_retry: Duration::from_secs(300),
+            max_retry: Duration::from_mins(5),
             received_limit: Some(1_000),
             seed: u64::from(local_as) << 32 ^ u64::from(peer_as) ^ u64::from(router_id.to_bits()),
         }

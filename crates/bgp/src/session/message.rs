@@ -77,12 +77,11 @@ impl Session {
             Message::Notification(notification) => return Err(End::Told(notification)),
             Message::Open(open) => return self.take_open(id, &open, now, out),
             Message::Keepalive if state == State::OpenConfirm => self.establish(id, now, out),
-            Message::Keepalive => {}
             Message::Update(body) => self.take_update(body, out)?,
             Message::RouteRefresh(refresh) if refresh.kind == RefreshKind::Request => {
                 self.refresh(refresh.family, out);
             }
-            Message::RouteRefresh(_) => {}
+            Message::Keepalive | Message::RouteRefresh(_) => {}
         }
         if let Some(connection) = self.find(id) {
             connection.heard(now);

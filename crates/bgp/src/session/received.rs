@@ -96,9 +96,8 @@ impl Received {
                 over = self.count(&route, announced, limit);
             }
         }
-        let families = update.reach.map(|r| r.family).into_iter().chain(
-            update.unreach.map(|u| u.family),
-        );
+        let families =
+            update.reach.map(|r| r.family).into_iter().chain(update.unreach.map(|u| u.family));
         let unknown = families.filter(|family| RouteFamily::try_from(*family).is_err()).count();
         let sums = &mut self.counters;
         sums.updates += 1;

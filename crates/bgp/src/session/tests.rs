@@ -203,7 +203,10 @@ fn bytes_may_come_one_at_a_time() {
     for byte in &stream {
         actions.extend(trial.send(id, std::slice::from_ref(byte)));
     }
-    assert!(matches!(actions[..], [Action::Send(..), Action::Established(..), Action::Received(_)]));
+    assert!(matches!(
+        actions[..],
+        [Action::Send(..), Action::Established(..), Action::Received(_)]
+    ));
     assert_eq!(trial.session.received().announced, 3);
 }
 
@@ -314,9 +317,15 @@ fn refreshes_are_asked_of_agreed_families_only() {
 fn configurations_that_cannot_be_are_refused() {
     let refused = |config: SessionConfig| Session::new(config).unwrap_err();
     assert_eq!(refused(SessionConfig { local_as: 0, ..config() }), ConfigError::AsNumber(0));
-    assert_eq!(refused(SessionConfig { peer_as: 23_456, ..config() }), ConfigError::AsNumber(23_456));
+    assert_eq!(
+        refused(SessionConfig { peer_as: 23_456, ..config() }),
+        ConfigError::AsNumber(23_456)
+    );
     assert_eq!(refused(SessionConfig { hold_time: 1, ..config() }), ConfigError::HoldTime(1));
-    assert_eq!(refused(SessionConfig { families: FamilySet::NONE, ..config() }), ConfigError::Families);
+    assert_eq!(
+        refused(SessionConfig { families: FamilySet::NONE, ..config() }),
+        ConfigError::Families
+    );
     let restart = Some(RestartConfig { time: 4_096, restarting: false });
     let config = SessionConfig { graceful_restart: restart, ..config() };
     assert_eq!(refused(config), ConfigError::RestartTime(4_096));

@@ -6,11 +6,11 @@ use std::time::Duration;
 pub(super) const CONNECT_WAIT: Duration = Duration::from_secs(30);
 /// For the peer's OPEN. RFC 4271 suggests four minutes; a peer that is half open (a wrong TTL, say)
 /// would block the next attempt that long.
-pub(super) const OPEN_WAIT: Duration = Duration::from_secs(60);
+pub(super) const OPEN_WAIT: Duration = Duration::from_mins(1);
 /// A session that lasted this long makes the next wait short again.
-pub(super) const STABLE_AFTER: Duration = Duration::from_secs(60);
+pub(super) const STABLE_AFTER: Duration = Duration::from_mins(1);
 /// RFC 9687 §3: how long a peer may not read, at least; otherwise twice the hold time.
-pub(super) const SEND_HOLD: Duration = Duration::from_secs(480);
+pub(super) const SEND_HOLD: Duration = Duration::from_mins(8);
 
 /// A small generator of numbers for jitter (RFC 4271 §10); not for anything secret.
 #[derive(Clone, Debug)]
@@ -29,7 +29,8 @@ impl Jitter {
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         let share = (z >> 40) as u32;
-        duration - duration / 4 * (share & 0xffff) / 0x1_0000
+        let off = (duration / 4 / 0x1_0000).saturating_mul(share & 0xffff);
+        duration.saturating_sub(off)
     }
 }
 

@@ -135,7 +135,8 @@ fn as_numbers_of_four_octets_for_peers_of_two() {
         PathAttributes { as_path: Some(AsPath::sequence(vec![70_000, 1])), ..Default::default() };
     let mut out = Vec::new();
     attributes.encode(false, &mut out);
-    let want = [0x40, 2, 6, 2, 2, 0x5b, 0xa0, 0, 1, 0xc0, 17, 10, 2, 2, 0, 1, 0x11, 0x70, 0, 0, 0, 1];
+    let want =
+        [0x40, 2, 6, 2, 2, 0x5b, 0xa0, 0, 1, 0xc0, 17, 10, 2, 2, 0, 1, 0x11, 0x70, 0, 0, 0, 1];
     assert_eq!(out, want);
 }
 
@@ -151,9 +152,8 @@ fn the_path_is_a_sequence() {
 
 #[test]
 fn messages_are_filled_and_not_overfilled() {
-    let routes: Vec<Vec<u8>> = (0..2_000_u32)
-        .map(|n| [&[32][..], &(0xcb00_7100 + n).to_be_bytes()].concat())
-        .collect();
+    let routes: Vec<Vec<u8>> =
+        (0..2_000_u32).map(|n| [&[32][..], &(0xcb00_7100 + n).to_be_bytes()].concat()).collect();
     let attributes = PathAttributes {
         origin: Some(Origin::Igp),
         as_path: Some(AsPath::default()),
@@ -164,7 +164,8 @@ fn messages_are_filled_and_not_overfilled() {
     for family in [RouteFamily::Ipv4Unicast, RouteFamily::Ipv4FlowSpec] {
         let slices = || routes.iter().map(Vec::as_slice);
         let mut out = Vec::new();
-        let count = write_announcements(family, &attributes, None, slices(), true, MAX_MESSAGE, &mut out);
+        let count =
+            write_announcements(family, &attributes, None, slices(), true, MAX_MESSAGE, &mut out);
         assert!(out.len() <= MAX_MESSAGE && out.len() + 5 > MAX_MESSAGE, "{} octets", out.len());
         let raw = RawMessage::parse(&out, MAX_MESSAGE).unwrap().unwrap();
         assert_eq!(raw.length, out.len());
@@ -173,7 +174,8 @@ fn messages_are_filled_and_not_overfilled() {
         assert!(out.len() <= MAX_MESSAGE && withdrawn > count);
         let raw = RawMessage::parse(&out, MAX_MESSAGE).unwrap().unwrap();
         let update = Update::parse(raw.body, INTERNAL).unwrap();
-        let bytes = if family.is_flow_spec() { update.unreach.unwrap().nlri } else { update.withdrawn };
+        let bytes =
+            if family.is_flow_spec() { update.unreach.unwrap().nlri } else { update.withdrawn };
         assert_eq!(bytes.len(), 5 * withdrawn);
         let mut out = Vec::new();
         assert_eq!(write_withdrawals(family, std::iter::empty(), MAX_MESSAGE, &mut out), 0);
@@ -183,7 +185,12 @@ fn messages_are_filled_and_not_overfilled() {
 
 fn config() -> ProptestConfig {
     let rng_seed = RngSeed::Fixed(0x0062_6770);
-    ProptestConfig { rng_seed, failure_persistence: None, cases: 2_000, ..ProptestConfig::default() }
+    ProptestConfig {
+        rng_seed,
+        failure_persistence: None,
+        cases: 2_000,
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {

@@ -120,11 +120,7 @@ fn write_family(family: RouteFamily, out: &mut Vec<u8>) {
     out.push(safi);
 }
 
-fn pack<'r>(
-    routes: impl IntoIterator<Item = &'r [u8]>,
-    room: usize,
-    out: &mut Vec<u8>,
-) -> usize {
+fn pack<'r>(routes: impl IntoIterator<Item = &'r [u8]>, room: usize, out: &mut Vec<u8>) -> usize {
     let mut count = 0;
     for route in routes {
         if out.len() + route.len() > room {

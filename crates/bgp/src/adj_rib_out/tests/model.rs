@@ -34,7 +34,9 @@ impl Peer {
             match raw.message().unwrap() {
                 Message::Update(body) => self.update(body),
                 Message::RouteRefresh(refresh) => match refresh.kind {
-                    RefreshKind::Begin => self.mark(|key| AfiSafi::from(key.family()) == refresh.family),
+                    RefreshKind::Begin => {
+                        self.mark(|key| AfiSafi::from(key.family()) == refresh.family);
+                    }
                     RefreshKind::End => self.purge(refresh.family),
                     other => panic!("{other:?}"),
                 },
@@ -119,7 +121,9 @@ fn route(n: u8, variant: u8) -> Route {
     let actions = match variant {
         0 => Actions::discard(),
         1 => Actions::new([Action::RateBytes(Rate::new(1e6).unwrap())]).unwrap(),
-        _ => Actions::new([Action::Redirect(RouteTarget::As2(65_000, 7)), Action::Mark(3)]).unwrap(),
+        _ => {
+            Actions::new([Action::Redirect(RouteTarget::As2(65_000, 7)), Action::Mark(3)]).unwrap()
+        }
     };
     match n % 4 {
         0 => host(number, &[Community(variant.into()), Community::BLACKHOLE]),
@@ -141,6 +145,8 @@ fn expected(route: &Route) -> Kept {
         Route::FlowSpec(route) => (route.attributes(), None, Some(route.actions())),
     };
     let classic = route.family() == RouteFamily::Ipv4Unicast;
+    let mut extended = actions.map(|actions| actions.communities().0).unwrap_or_default();
+    extended.sort_unstable();
     let attributes = PathAttributes {
         origin: Some(attributes.origin),
         as_path: Some(AsPath::sequence(vec![LOCAL_AS])),
@@ -150,7 +156,7 @@ fn expected(route: &Route) -> Kept {
         },
         med: attributes.med,
         communities: attributes.communities.clone(),
-        extended: actions.map(|actions| actions.communities().0).unwrap_or_default(),
+        extended,
         ..Default::default()
     };
     Kept { attributes, next_hop: next_hop.filter(|_| !classic), stale: false }
@@ -240,7 +246,7 @@ proptest! {
     fn announced_equals_desired_once_queues_are_empty(
         steps in vec(step(), 1..120), enhanced: bool, graceful: bool, max_rules in prop_oneof![Just(100_usize), 1..5_usize],
     ) {
-        let restart = restart().filter(|_| graceful);
+        let restart = graceful.then(restart);
         let session = Negotiated { enhanced_refresh: enhanced, restart, ..negotiated() };
         let profile = PeerProfile { max_rules, ..Default::default() };
         let mut rib = up(profile.clone(), session);
@@ -252,8 +258,8 @@ proptest! {
         }
         lab.drain();
         for (key, kept) in &lab.peer.routes {
-            let route = lab.desired.get(key);
-            prop_assert_eq!(route.map(expected).as_ref(), Some(kept), "{}", key);
+            let wanted = lab.desired.get(key).map(expected);
+            prop_assert_eq!(wanted.as_ref(), Some(kept), "{}", key);
         }
         for family in RouteFamily::ALL {
             let desired = lab.desired.keys().filter(|key| key.family() == family).count();

@@ -23,19 +23,28 @@ fn number() -> impl Strategy<Value = NumericTerm> {
         NumericOp::NotEqual,
         NumericOp::Always,
     ];
-    let value = prop_oneof![0..300_u64, 0..70_000_u64, any::<u32>().prop_map(u64::from), any::<u64>()];
-    (any::<bool>(), 0..8_usize, value)
-        .prop_map(move |(and, op, value)| NumericTerm { and, op: ops[op], value })
+    let value =
+        prop_oneof![0..300_u64, 0..70_000_u64, any::<u32>().prop_map(u64::from), any::<u64>()];
+    (any::<bool>(), 0..8_usize, value).prop_map(move |(and, op, value)| NumericTerm {
+        and,
+        op: ops[op],
+        value,
+    })
 }
 
 fn bitmask() -> impl Strategy<Value = BitmaskTerm> {
-    (any::<[bool; 3]>(), any::<u16>())
-        .prop_map(|([and, not, all], mask)| BitmaskTerm { and, not, all, mask })
+    (any::<[bool; 3]>(), any::<u16>()).prop_map(|([and, not, all], mask)| BitmaskTerm {
+        and,
+        not,
+        all,
+        mask,
+    })
 }
 
 /// Any rule that can be encoded.
 pub(crate) fn any_rule() -> impl Strategy<Value = FlowSpecRule> {
-    let component = (1..=13_u8, any::<u128>(), any::<[u8; 2]>(), vec(number(), 1..9), vec(bitmask(), 1..4));
+    let component =
+        (1..=13_u8, any::<u128>(), any::<[u8; 2]>(), vec(number(), 1..9), vec(bitmask(), 1..4));
     (any::<bool>(), vec(component, 1..8)).prop_filter_map("components once", |(v6, parts)| {
         let family = if v6 { Family::V6 } else { Family::V4 };
         let mut components: Vec<Component> = parts

@@ -75,8 +75,8 @@ impl Lab {
             .filter(|(link, side)| {
                 let link = &self.links[*link];
                 let open = link.ends[*side].is_some();
-                !link.answered && link.opener == *side && open
-                    || link.answered && open && (!link.to[*side].is_empty() || link.closing[1 - side])
+                let there = !link.to[*side].is_empty() || link.closing[1 - side];
+                open && if link.answered { there } else { link.opener == *side }
             })
             .collect();
         if busy.is_empty() {

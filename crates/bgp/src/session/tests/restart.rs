@@ -6,8 +6,7 @@ use crate::open::GracefulRestart;
 fn restart_open(notification: bool) -> Open {
     let families = RouteFamily::ALL.map(|family| (family.into(), true)).to_vec();
     let restart = GracefulRestart { restarting: false, notification, time: 120, families };
-    let capabilities =
-        Capabilities { graceful_restart: Some(restart), ..peer_open().capabilities };
+    let capabilities = Capabilities { graceful_restart: Some(restart), ..peer_open().capabilities };
     Open { capabilities, ..peer_open() }
 }
 
@@ -84,8 +83,7 @@ fn a_peer_that_comes_back_is_believed_when_it_knows_graceful_restart() {
     let new = trial.session.new_connection();
     trial.handle(Event::Accepted(new));
     let actions = trial.send(new, &bytes_of(&restart_open(false)));
-    let down =
-        Action::Down { connection: old, established: true, reason: DownReason::Replaced };
+    let down = Action::Down { connection: old, established: true, reason: DownReason::Replaced };
     assert_eq!(actions[..2], [Action::Close(old), down], "without a NOTIFICATION");
     assert_eq!(sent(&actions), [Sent::Keepalive]);
     assert!(matches!(trial.send(new, &keepalive_bytes())[..], [Action::Established(..)]));
