@@ -163,8 +163,8 @@ pub struct FlowSpecRoute {
 }
 
 impl FlowSpecRoute {
-    /// Checks the rule ([`FlowSpecRule::check_announceable`]) and that the actions fit to it. A rule
-    /// that is only too long is accepted: [`PeerProfile::fit`](crate::PeerProfile::fit) cuts it.
+    /// Checks the rule ([`FlowSpecRule::check_announceable`]) and that the actions fit to it. A
+    /// rule that is only too long is accepted: [`PeerProfile`](crate::PeerProfile) cuts it.
     pub fn new(
         rule: FlowSpecRule,
         actions: Actions,

@@ -287,7 +287,7 @@ impl Session {
         self.end_all(notification.as_ref(), now, out);
     }
 
-    /// Ends every connection; a NOTIFICATION goes out hard where graceful restart would keep routes.
+    /// Ends every connection; a NOTIFICATION is hard where graceful restart would keep routes.
     fn end_all(
         &mut self,
         notification: Option<&Notification>,

@@ -1,7 +1,8 @@
 //! UPDATE (RFC 4271 §4.3, RFC 4760): routes announced and withdrawn.
 //!
 //! We hold no routes of others. What is received is read to the end, so that the session is not
-//! ended over what RFC 7606 forgives, and counted; what is sent is packed by [`write_announcements`].
+//! ended over what RFC 7606 forgives, and counted; what is sent is packed by
+//! [`write_announcements`].
 
 mod write;
 

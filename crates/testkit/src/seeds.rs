@@ -1,6 +1,6 @@
 //! Seeds for the fuzz targets: a frame of every encapsulation, small captures in every variant of
-//! their formats, BGP messages and sessions, snippets of configuration. A fuzzer that starts from them need not guess what
-//! they are.
+//! their formats, BGP messages and sessions, snippets of configuration. A fuzzer that starts from
+//! them need not guess what they are.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::action::{Action, Rate, RouteTarget};
+use crate::attribute::{AsPath, PathAttributes};
 use crate::community::Community;
 use crate::family::{AfiSafi, FamilySet};
 use crate::flowspec::{Component, ComponentKind, FlowSpecRule, NumericTerm};

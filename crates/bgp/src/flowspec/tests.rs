@@ -46,12 +46,14 @@ fn rules_have_the_octets_of_other_implementations() {
         (
             v4([p("203.0.113.30/32"), udp(), Component::SourcePort(memcached)]),
             "15 0120cb00711e 038111 06017b11018513076cd5076d",
-            "match destination 203.0.113.30/32 protocol =17 source-port [ =123 =389 >=1900&<=1901 ]",
+            "match destination 203.0.113.30/32 protocol =17 \
+             source-port [ =123 =389 >=1900&<=1901 ]",
         ),
         (
             v4([p("203.0.113.31/32"), tcp(), Component::TcpFlags(syn), unfragmented()]),
             "11 0120cb00711f 038106 090102c310 0c8202",
-            "match destination 203.0.113.31/32 protocol =6 tcp-flags =syn&!=ack fragment !is-fragment",
+            "match destination 203.0.113.31/32 protocol =6 tcp-flags =syn&!=ack \
+             fragment !is-fragment",
         ),
         (
             v4([p("203.0.113.34/32"), Component::Source(source), length(0, 40)]),
@@ -76,7 +78,8 @@ fn rules_have_the_octets_of_other_implementations() {
                 Component::Dscp(equal(&[46])),
             ]),
             "12 0120cb00710a 0301118106 05930400 0b812e",
-            "match destination 203.0.113.10/32 protocol [ =17 =6 ] destination-port >=1024 dscp =46",
+            "match destination 203.0.113.10/32 protocol [ =17 =6 ] destination-port >=1024 \
+             dscp =46",
         ),
         (
             v4([

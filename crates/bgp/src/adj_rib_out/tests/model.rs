@@ -244,7 +244,8 @@ proptest! {
 
     #[test]
     fn announced_equals_desired_once_queues_are_empty(
-        steps in vec(step(), 1..120), enhanced: bool, graceful: bool, max_rules in prop_oneof![Just(100_usize), 1..5_usize],
+        steps in vec(step(), 1..120), enhanced: bool, graceful: bool,
+        max_rules in prop_oneof![Just(100_usize), 1..5_usize],
     ) {
         let restart = graceful.then(restart);
         let session = Negotiated { enhanced_refresh: enhanced, restart, ..negotiated() };

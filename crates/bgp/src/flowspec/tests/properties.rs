@@ -100,12 +100,16 @@ proptest! {
     }
 
     #[test]
-    fn parts_hold_the_terms_of_the_whole(rule in any_rule(), octets in 20..240_usize, terms in 1..9_usize) {
+    fn parts_hold_the_terms_of_the_whole(
+        rule in any_rule(), octets in 20..240_usize, terms in 1..9_usize,
+    ) {
         let Some(parts) = rule.split(octets, terms) else { return Ok(()) };
         for part in &parts {
             prop_assert!(part.octets() <= octets);
             prop_assert!(part.components().iter().all(|c| c.terms() <= terms));
-            let kinds = |r: &FlowSpecRule| r.components().iter().map(Component::kind).collect::<Vec<_>>();
+            let kinds = |of: &FlowSpecRule| -> Vec<_> {
+                of.components().iter().map(Component::kind).collect()
+            };
             prop_assert_eq!(kinds(part), kinds(&rule));
         }
         // Every combination of alternatives is in exactly one part.
