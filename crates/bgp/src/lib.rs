@@ -51,7 +51,7 @@
 //! * End-of-RIB before the routes: kept routes are dropped. *Waits for the desired set.*
 //!   `adj_rib_out::tests::end_of_rib_waits_for_the_desired_set`
 //! * A Cease is ignored by a peer that keeps routes on NOTIFICATION. *Hard reset.*
-//!   `session::tests::restart::withdraw_says_so_and_hard_where_a_notification_would_keep_the_routes`
+//!   `session::tests::restart::withdraw_is_hard_where_a_notification_would_keep_the_routes`
 //! * A peer that reads nothing: queues grow, the session looks alive. *Pull, send hold timer.*
 //!   `session::tests::timers::a_peer_that_does_not_read_is_given_up_and_gets_no_keepalives`
 //! * The peer's prefix limit is hit again with each attempt. *Longest wait.*

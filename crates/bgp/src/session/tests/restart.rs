@@ -42,7 +42,7 @@ fn after_a_crash_open_says_restarted_and_preserved() {
 }
 
 #[test]
-fn withdraw_says_so_and_hard_where_a_notification_would_keep_the_routes() {
+fn withdraw_is_hard_where_a_notification_would_keep_the_routes() {
     for (notification, want) in [(false, (6, 2)), (true, (6, 9))] {
         let mut trial = Trial::new(config());
         trial.established(&restart_open(notification));
