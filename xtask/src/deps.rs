@@ -59,6 +59,9 @@ const TABLE: &[Row] = &[
 /// Our crates that any crate's tests may import besides what the crate itself imports.
 const TESTS_MAY_IMPORT: &[&str] = &[TESTKIT, SCENARIO];
 
+/// What the tests of one crate may import besides: sessions in captures are inside of frames.
+const ONLY_ITS_TESTS_MAY_IMPORT: &[(&str, &str)] = &[(BGP, WIRE)];
+
 /// External crates that the tests of a pure crate may import.
 const PURE_TESTS_MAY_USE: &[&str] = &[
     "etherparse",
@@ -122,7 +125,9 @@ fn edge_fault(row: &Row, dependency: &Dependency, metadata: &Metadata) -> Option
     if !is_ours(to, metadata) {
         return external_fault(row, to, tests_only);
     }
-    if row.imports.contains(&to) || tests_only && TESTS_MAY_IMPORT.contains(&to) {
+    let in_tests =
+        TESTS_MAY_IMPORT.contains(&to) || ONLY_ITS_TESTS_MAY_IMPORT.contains(&(from, to));
+    if row.imports.contains(&to) || tests_only && in_tests {
         return None;
     }
     let kind = dependency.kind.as_deref().map(|k| format!("{k}-")).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Seeds for the fuzz targets: a frame of every encapsulation, small captures in every variant of
-//! their formats, export datagrams of every protocol, snippets of configuration. A fuzzer that
-//! starts from them need not guess what they are.
+//! their formats, export datagrams of every protocol, BGP messages and sessions, snippets of
+//! configuration. A fuzzer that starts from them need not guess what they are.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -14,6 +14,7 @@ use tidewall_wire::pcap::{
     self, ByteOrder, InterfaceDescription, PcapHeader, PcapWriter, PcapngWriter, TimeResolution,
 };
 
+mod bgp;
 mod captures;
 mod exports;
 mod frames;
@@ -55,6 +56,7 @@ pub fn all() -> Result<Vec<Seed>, EmitError> {
     let mut seeds = frames::all()?;
     seeds.extend(captures::all()?);
     seeds.extend(exports::all()?);
+    seeds.extend(bgp::all());
     seeds.extend(CONFIGURATIONS.map(|(name, text)| Seed {
         target: "config",
         name: name.to_owned(),

@@ -42,6 +42,14 @@ fn the_engine_knows_no_wire_format_not_even_in_tests() {
 }
 
 #[test]
+fn only_the_tests_of_bgp_read_captures() {
+    assert!(faults(BGP, &[(WIRE, Some("dev"))]).is_empty());
+    for kind in [None, Some("build")] {
+        assert!(faults(BGP, &[(WIRE, kind)])[0].contains("tidewall-bgp must not import"));
+    }
+}
+
+#[test]
 fn testkit_is_for_tests_only_and_nothing_imports_the_binary() {
     assert!(faults(WIRE, &[(TESTKIT, Some("dev"))]).is_empty());
     assert!(faults(TIDEWALL, &[(TESTKIT, Some("dev"))]).is_empty());

@@ -177,3 +177,27 @@ fn export_sessions_are_read() {
     let expected: BTreeMap<_, _> = expected.map(|(name, n)| (name.to_owned(), n)).into();
     assert_eq!(counts, expected);
 }
+
+#[test]
+fn bgp_messages_parse_and_rules_are_rules() {
+    use tidewall_bgp::message::{MAX_MESSAGE, RawMessage};
+    use tidewall_bgp::{Nlri, RouteFamily};
+    let mut updates = 0;
+    for seed in of("bgp_message") {
+        let mut rest = &seed.bytes[1..];
+        while !rest.is_empty() {
+            let raw = RawMessage::parse(rest, MAX_MESSAGE).unwrap().unwrap();
+            assert!(raw.message().is_ok(), "{}", seed.name);
+            rest = &rest[raw.length..];
+            updates += usize::from(seed.name == "updates");
+        }
+    }
+    // Of both IP versions a prefix and two rules announced, and a withdrawal for each family.
+    assert_eq!(updates, 6 + 4);
+    for (seed, family) in
+        of("bgp_flowspec").iter().zip([RouteFamily::Ipv4FlowSpec, RouteFamily::Ipv6FlowSpec])
+    {
+        let rules: Vec<_> = Nlri::list(family, &seed.bytes[1..]).collect();
+        assert!(rules.len() == 2 && rules.iter().all(Result::is_ok), "{rules:?}");
+    }
+}
