@@ -241,7 +241,7 @@ impl NetflowCollector {
         let at = self.exporters.find(key, now, make).ok_or(DropReason::TooManyExporters)?;
         if new && self.exporters.replaced() != replaced {
             self.templates.forget(at);
-            self.held.forget(at);
+            self.drops.add(DropReason::NoTemplate, self.held.forget(at) as u64);
             let states = self.exporters.states_mut();
             let used: usize = states.map(|(_, state)| state.sampling.entries()).sum();
             self.room = MAX_SAMPLING_ENTRIES.saturating_sub(used);

@@ -11,14 +11,16 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use serde::Serialize;
+use thiserror::Error;
 use tidewall_engine::PrefixTable;
 use tidewall_model::{Direction, FlowRecord, Prefix};
 use tidewall_wire::pcap::Packet;
 
 use super::frame_args::FrameArgs;
-use crate::capture_file::CaptureFile;
+use crate::capture_file::CaptureFileError;
 use crate::config::{self, Flows, Frames, Style};
 use crate::exports::{Medium, look};
+use crate::replay::Input;
 use flows::FlowLines;
 use frames::FrameLines;
 
@@ -62,16 +64,69 @@ pub enum Format {
     Jsonl,
 }
 
+/// What lines are made of, and how they are written.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How lines are written.
+    pub format: Format,
+    /// Our networks; with them `direction` is told.
+    pub networks: Vec<Prefix>,
+    /// Which header and which length of a frame counts.
+    pub frames: Frames,
+    /// How export datagrams are read.
+    pub flows: Flows,
+    /// What the capture holds; told by its first packets when it is not given.
+    pub medium: Option<Medium>,
+    /// Also lines for what is no record.
+    pub all: bool,
+}
+
+impl Settings {
+    /// Lines in this format, and nothing else configured.
+    pub fn new(format: Format) -> Self {
+        Self {
+            format,
+            networks: Vec::new(),
+            frames: Frames::default(),
+            flows: Flows::default(),
+            medium: None,
+            all: false,
+        }
+    }
+}
+
+/// What is to be said when all lines are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// The capture ends within a packet.
+    pub truncated: Option<String>,
+    /// The capture is damaged, and there are no lines for what follows.
+    pub damaged: Option<String>,
+    /// What was not counted of export datagrams, and what is wrong with their exporters.
+    pub remarks: Vec<String>,
+}
+
+/// Why there are no lines, or not all.
+#[derive(Debug, Error)]
+pub enum DecodeError {
+    /// The capture cannot be opened, or is none.
+    #[error("{0}")]
+    Capture(String),
+    /// The lines cannot be written.
+    #[error("the lines cannot be written: {0}")]
+    Output(#[from] io::Error),
+}
+
 /// Runs the command.
 pub fn run(args: &DecodeArgs) -> anyhow::Result<ExitCode> {
-    let (mut networks, mut frames, mut flows) = (Vec::new(), Frames::default(), Flows::default());
+    let mut settings = Settings::new(args.format);
     if let Some(file) = &args.config {
         match config::load(file) {
             Ok(loaded) => {
                 let warnings = config::render(&loaded.warnings, Style::for_stderr());
                 write!(io::stderr(), "{warnings}")?;
-                (networks, frames) = (loaded.policy.networks, loaded.frames);
-                flows = loaded.flows;
+                settings.networks = loaded.policy.networks;
+                (settings.frames, settings.flows) = (loaded.frames, loaded.flows);
             }
             Err(errors) => {
                 write!(io::stderr(), "{}", errors.render(Style::for_stderr()))?;
@@ -80,35 +135,60 @@ pub fn run(args: &DecodeArgs) -> anyhow::Result<ExitCode> {
         }
     }
     if !args.network.is_empty() {
-        networks.clone_from(&args.network);
+        settings.networks.clone_from(&args.network);
     }
-    let entries: Vec<_> = networks.iter().map(|prefix| (*prefix, 0)).collect();
-    let networks = (!entries.is_empty()).then(|| PrefixTable::new(&entries));
-    let frames = args.frames.over(frames);
-    let mut file = CaptureFile::open(&args.file)?;
-    let medium = args.medium.unwrap_or_else(|| look(&mut file));
-    let mut lines = match medium {
-        Medium::Frames => Lines::Frames(FrameLines::new(frames, networks, args.format)),
-        medium => Lines::Flows(Box::new(FlowLines::new(
-            &flows,
-            frames,
-            networks,
-            medium.protocol(),
-            args.format,
-            args.all,
-        ))),
-    };
+    settings.frames = args.frames.over(settings.frames);
+    (settings.medium, settings.all) = (args.medium, args.all);
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut problem = None;
-    let written = write_all(&mut lines, args.format, &mut file, &mut out, &mut problem);
-    super::quiet_when_closed(written.and_then(|()| out.flush()))?;
-    if let Some(warning) = file.warning() {
-        writeln!(io::stderr(), "tidewall: warning: {warning}")?;
+    let decoded = decode_to(&Input::File(args.file.clone()), &settings, &mut out);
+    let ending = match decoded {
+        // A reader that has seen enough wants no report of the rest either.
+        Err(DecodeError::Output(error)) => {
+            super::quiet_when_closed(Err(error))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        other => other?,
+    };
+    let mut err = io::stderr();
+    if let Some(warning) = ending.truncated {
+        writeln!(err, "tidewall: warning: {warning}")?;
     }
+    for remark in ending.remarks {
+        writeln!(err, "tidewall: {remark}")?;
+    }
+    ending.damaged.map_or(Ok(ExitCode::SUCCESS), |damage| Err(anyhow::Error::msg(damage)))
+}
+
+/// Writes a line for each packet of a capture, or for each record in its export datagrams.
+pub fn decode_to(
+    input: &Input,
+    settings: &Settings,
+    out: &mut dyn Write,
+) -> Result<Ending, DecodeError> {
+    let capture = |error: CaptureFileError| DecodeError::Capture(error.to_string());
+    let mut file = input.open().map_err(capture)?;
+    let medium = settings.medium.unwrap_or_else(|| look(&mut file));
+    let mut lines = Lines::new(medium, settings);
+    if settings.format == Format::Csv {
+        writeln!(out, "{}", lines.columns())?;
+    }
+    let mut ending = Ending::default();
+    loop {
+        match file.next_packet() {
+            Ok(Some(packet)) => lines.packet(&packet, out)?,
+            Ok(None) => break,
+            Err(error) => {
+                ending.damaged = Some(error.to_string());
+                break;
+            }
+        }
+    }
+    out.flush()?;
+    ending.truncated = file.warning().map(str::to_owned);
     if let Lines::Flows(lines) = &mut lines {
-        lines.write_summary(&mut io::stderr())?;
+        ending.remarks = lines.remarks();
     }
-    problem.map_or(Ok(ExitCode::SUCCESS), Err)
+    Ok(ending)
 }
 
 enum Lines {
@@ -116,34 +196,27 @@ enum Lines {
     Flows(Box<FlowLines>),
 }
 
-/// Writes every line; what stops the reading of the file goes to `problem`.
-fn write_all(
-    lines: &mut Lines,
-    format: Format,
-    file: &mut CaptureFile,
-    out: &mut dyn Write,
-    problem: &mut Option<anyhow::Error>,
-) -> io::Result<()> {
-    if format == Format::Csv {
-        let columns = match lines {
-            Lines::Frames(_) => frames::COLUMNS,
-            Lines::Flows(_) => flows::COLUMNS,
-        };
-        writeln!(out, "{columns}")?;
-    }
-    loop {
-        match file.next_packet() {
-            Ok(Some(packet)) => lines.packet(&packet, out)?,
-            Ok(None) => return Ok(()),
-            Err(error) => {
-                *problem = Some(error.into());
-                return Ok(());
+impl Lines {
+    fn new(medium: Medium, settings: &Settings) -> Self {
+        let entries: Vec<_> = settings.networks.iter().map(|prefix| (*prefix, 0)).collect();
+        let networks = (!entries.is_empty()).then(|| PrefixTable::new(&entries));
+        match medium {
+            Medium::Frames => {
+                Self::Frames(FrameLines::new(settings.frames, networks, settings.format))
+            }
+            medium => {
+                Self::Flows(Box::new(FlowLines::new(settings, networks, medium.protocol())))
             }
         }
     }
-}
 
-impl Lines {
+    const fn columns(&self) -> &'static str {
+        match self {
+            Self::Frames(_) => frames::COLUMNS,
+            Self::Flows(_) => flows::COLUMNS,
+        }
+    }
+
     fn packet(&mut self, packet: &Packet<'_>, out: &mut dyn Write) -> io::Result<()> {
         match self {
             Self::Frames(lines) => lines.packet(packet, out),

@@ -36,7 +36,8 @@ impl Input {
         matches!(self, Self::File(path) if path == Path::new("-"))
     }
 
-    fn open(&self) -> Result<CaptureFile, CaptureFileError> {
+    /// Opens it.
+    pub(crate) fn open(&self) -> Result<CaptureFile, CaptureFileError> {
         match self {
             Self::File(path) => CaptureFile::open(path),
             Self::Memory { name, bytes } => {

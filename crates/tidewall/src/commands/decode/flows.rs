@@ -11,9 +11,8 @@ use tidewall_wire::frame::LinkType;
 use tidewall_wire::pcap::Packet;
 
 use super::csv::{quoted, write_field, write_next};
-use super::{Format, direction, write_json};
-use crate::config::{Flows, Frames};
-use crate::exports::{Exports, FlowProtocol};
+use super::{Format, Settings, direction, write_json};
+use crate::exports::{ExporterReport, Exports, FlowProtocol};
 
 /// The columns, in order; also the keys of a JSON line.
 pub(super) const COLUMNS: &str = "exporter,domain,src_addr,dst_addr,src_port,dst_port,protocol,\
@@ -61,14 +60,12 @@ struct Line {
 
 impl FlowLines {
     pub(super) fn new(
-        flows: &Flows,
-        frames: Frames,
+        settings: &Settings,
         networks: Option<PrefixTable>,
         protocol: Option<FlowProtocol>,
-        format: Format,
-        all: bool,
     ) -> Self {
-        let exports = Exports::new(flows, frames);
+        let exports = Exports::new(&settings.flows, settings.frames);
+        let (all, format) = (settings.all, settings.format);
         let printer = Printer { networks, all, format, lines: Vec::new() };
         Self { exports, protocol, printer }
     }
@@ -88,18 +85,18 @@ impl FlowLines {
     }
 
     /// What was not counted, and what is to be said of the exporters.
-    pub(super) fn write_summary(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        for (reason, count) in self.exports.finish().nonzero() {
-            writeln!(out, "tidewall: {}: {count}: {}", reason.name(), reason.sentence())?;
+    pub(super) fn remarks(&mut self) -> Vec<String> {
+        let drops = self.exports.finish();
+        let mut remarks: Vec<String> = drops
+            .nonzero()
+            .map(|(reason, count)| format!("{}: {count}: {}", reason.name(), reason.sentence()))
+            .collect();
+        for ExporterReport { key, verdicts, .. } in self.exports.exporters() {
+            let (name, agent, domain) = (key.protocol.name(), key.agent, key.domain);
+            let said = |verdict| format!("{name} of {agent}, domain {domain}: {verdict}");
+            remarks.extend(verdicts.into_iter().map(said));
         }
-        for exporter in self.exports.exporters() {
-            let (key, verdicts) = (exporter.key, exporter.verdicts);
-            for verdict in verdicts {
-                let (name, domain) = (key.protocol.name(), key.domain);
-                writeln!(out, "tidewall: {name} of {}, domain {domain}: {verdict}", key.agent)?;
-            }
-        }
-        Ok(())
+        remarks
     }
 }
 
