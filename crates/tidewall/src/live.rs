@@ -6,10 +6,12 @@ pub mod hub;
 mod judge;
 pub mod shards;
 pub mod snapshot;
+pub mod state;
 pub mod worker;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -32,6 +34,7 @@ use clock::Clock;
 use hub::Hub;
 use judge::{Judge, Order};
 use shards::{SharedShard, SharedShards};
+use state::State;
 use worker::flows::{Collector, FlowFeed};
 use worker::frames::{FrameFeed, FrameSource};
 use worker::{Feed, Worker, WorkerStatus};
@@ -49,6 +52,8 @@ pub struct Plan {
     pub listen: Listen,
     /// Where frames are taken from.
     pub mirrors: Vec<Mirror>,
+    /// Folder for what outlives a restart.
+    pub state: Option<PathBuf>,
 }
 
 /// A running service.
@@ -65,6 +70,7 @@ pub struct Live {
     stop_judge: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     judge: JoinHandle<()>,
+    state: Option<State>,
 }
 
 /// Sources that are open, with what will read them; nothing runs yet.
@@ -76,7 +82,8 @@ pub struct Sources {
 
 /// A source that is open.
 enum Opened {
-    Flows(UdpSource, Collector),
+    /// With the number of the socket among those of its port.
+    Flows(UdpSource, Collector, usize),
     Frames(FrameSource, FrameCollector),
 }
 
@@ -125,7 +132,7 @@ impl Sources {
         for (number, source) in UdpSource::open_group(&config, workers)?.into_iter().enumerate() {
             self.warnings.extend(source.warning().map(|warning| warning.to_string()));
             let name = format!("{word} {} #{number}", source.local_address());
-            self.list.push((name, Opened::Flows(source, collector())));
+            self.list.push((name, Opened::Flows(source, collector(), number)));
         }
         Ok(())
     }
@@ -170,11 +177,16 @@ impl Sources {
 
 impl Opened {
     /// Ready to be driven by a worker.
-    fn feed(self, plan: &Plan, clock: Clock) -> Box<dyn Feed> {
+    fn feed(self, plan: &Plan, clock: Clock, state: Option<&State>) -> Box<dyn Feed> {
         match self {
-            Self::Flows(source, collector) => {
+            Self::Flows(source, mut collector, number) => {
                 let creditor = Creditor::new(plan.flows.crediting);
-                Box::new(FlowFeed { source, collector, creditor, clock, seq: 0 })
+                let port = source.local_address().port();
+                let file = state.map(|state| {
+                    collector.restore(&state.images(port), clock.now());
+                    state.file(port, number)
+                });
+                Box::new(FlowFeed { source, collector, creditor, clock, seq: 0, state: file })
             }
             Self::Frames(source, collector) => Box::new(FrameFeed { source, collector, clock }),
         }
@@ -191,11 +203,15 @@ impl Live {
         let shards = SharedShards(shards.collect());
         let (stop_workers, stop_judge) = (Arc::<AtomicBool>::default(), Arc::default());
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
+        let open = |folder: &PathBuf| {
+            State::open(folder).with_context(|| format!("{}: cannot be used", folder.display()))
+        };
+        let state = plan.state.as_ref().map(open).transpose()?;
         for ((name, opened), shard) in sources.list.into_iter().zip(&shards.0) {
             let status = Arc::new(WorkerStatus::new(name));
             workers.push(Arc::clone(&status));
             let worker = Worker {
-                feed: opened.feed(plan, clock),
+                feed: opened.feed(plan, clock, state.as_ref()),
                 shard: shard.clone(),
                 clock,
                 status,
@@ -208,7 +224,18 @@ impl Live {
         let judge = Judge::new(conductor, shards, Arc::clone(&hub), clock, seed);
         let judge = spawn("detector", move || judge.run(&taken, &stop))?;
         let plan = plan.clone();
-        Ok(Self { hub, workers, clock, plan, orders, stop_workers, stop_judge, threads, judge })
+        Ok(Self {
+            hub,
+            workers,
+            clock,
+            plan,
+            orders,
+            stop_workers,
+            stop_judge,
+            threads,
+            judge,
+            state,
+        })
     }
 
     /// Goes on by another plan's policy from the next window on. Says what was done, and what
@@ -256,6 +283,9 @@ impl Live {
         drop(self.orders);
         if self.judge.join().is_err() {
             bail!("the detector panicked; this is a fault of tidewall");
+        }
+        if let Some(state) = self.state {
+            state.close();
         }
         Ok(())
     }

@@ -56,10 +56,11 @@ impl Service {
             "networks = [\"192.0.2.0/24\", \"2001:db8:2::/64\"]\n{limits}\n\
              [listen]\nsflow = [\"127.0.0.1:{}\"]\nnetflow = [\"127.0.0.1:{}\"]\n\
              receive_buffer = \"1M\"\n\
-             [service]\ncontrol = {:?}\n",
+             [service]\ncontrol = {:?}\nstate = {:?}\n",
             self.sflow,
             self.netflow,
             self.path("control.sock"),
+            self.path("state"),
         );
         fs::write(self.path("tidewall.toml"), text).unwrap();
     }
@@ -226,6 +227,33 @@ fn every_version_of_netflow_is_heard_on_one_port() {
             service.data(r#"{"ask":"attacks"}"#).as_array().unwrap().len() < hosts
         });
     }
+}
+
+#[test]
+fn templates_are_known_after_a_restart() {
+    let mut service = Service::start(LIMITS);
+    let plan = FlowCachePlan { template_datagrams: 1_000_000, ..FlowCachePlan::default() };
+    let plan = FlowCachePlan { template_interval: Duration::from_hours(1), ..plan };
+    let mut renderer = FlowCacheRenderer::new(FlowProtocol::NetflowV9, &plan);
+    let attacked =
+        |service: &Service| !service.data(r#"{"ask":"attacks"}"#).as_array().unwrap().is_empty();
+    flood(&mut renderer, service.netflow, 1000, || !attacked(&service));
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+    service.child = service.spawn();
+    service.wait_for("the socket", |service| service.ask(r#"{"ask":"status"}"#).is_ok());
+    assert!(service.log().contains("templates known again: "), "{}", service.log());
+    // The exporter sends its templates once an hour, and goes on with data.
+    flood(&mut renderer, service.netflow, 1000, || !attacked(&service));
+    let status = service.data(r#"{"ask":"status"}"#);
+    assert_eq!(status["drops"]["no_template"], Value::Null, "{status}");
+    // A damaged file is told and ignored.
+    assert_eq!(service.end("-TERM").0, Some(0));
+    let file = service.path("state").join(format!("netflow-{}-0.templates", service.netflow));
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    service.child = service.spawn();
+    service.wait_for("the complaint", |service| service.log().contains("damaged, and ignored"));
 }
 
 #[test]

@@ -151,6 +151,7 @@ fn plan_of(args: &RunArgs, loaded: Loaded) -> anyhow::Result<Plan> {
         flows: loaded.flows,
         listen: loaded.listen,
         mirrors: loaded.mirrors,
+        state: loaded.service.state,
     })
 }
 

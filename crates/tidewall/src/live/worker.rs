@@ -19,6 +19,8 @@ use crate::exports::ExporterReport;
 const WAIT: Duration = Duration::from_millis(100);
 /// Time between two reports of a worker about itself.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Time between two savings of what is to outlive a restart.
+const SAVE_EVERY: Duration = Duration::from_mins(1);
 /// Records that a batch begins with room for.
 const BATCH: usize = 8192;
 
@@ -79,6 +81,9 @@ pub trait Feed: Send {
 
     /// How it does.
     fn report(&mut self) -> WorkerReport;
+
+    /// Keeps what is to outlive a restart. Called about once a minute, and at the end.
+    fn save(&mut self) {}
 }
 
 /// One worker.
@@ -99,7 +104,7 @@ impl Worker {
     /// Receives until it is told to stop, then takes what the kernel still holds.
     pub fn run(mut self) {
         let mut batch: Vec<FlowRecord> = Vec::with_capacity(BATCH);
-        let (mut records, mut reported) = (0, Duration::ZERO);
+        let (mut records, mut reported, mut saved) = (0, Duration::ZERO, Duration::ZERO);
         let mut last_round = None;
         let failed = loop {
             let stopping = self.stop.load(Ordering::Relaxed);
@@ -125,7 +130,12 @@ impl Worker {
                 self.feed.tick();
                 self.report(records, None);
             }
+            if elapsed.saturating_sub(saved) >= SAVE_EVERY {
+                saved = elapsed;
+                self.feed.save();
+            }
         };
+        self.feed.save();
         self.report(records, failed);
     }
 

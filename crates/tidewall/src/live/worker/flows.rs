@@ -1,6 +1,7 @@
 //! Export datagrams from a UDP socket.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tidewall_capture::udp::UdpSource;
@@ -10,11 +11,13 @@ use tidewall_collect::{
     SflowCollector,
 };
 use tidewall_model::{DropCounters, FlowRecord, Timestamp};
+use tracing::{info, warn};
 
 use super::{Feed, WorkerReport};
 use crate::crediting::Creditor;
 use crate::exports::ExporterReport;
 use crate::live::clock::Clock;
+use crate::live::state::StateFile;
 
 /// Which collector reads a worker's datagrams.
 #[derive(Debug)]
@@ -32,6 +35,17 @@ impl Collector {
             Self::Sflow(collector) => collector.decode(datagram, sink),
             Self::Netflow(collector) => collector.decode(datagram, sink),
         };
+    }
+
+    /// Takes over what was kept before a restart. What is damaged is told and left.
+    pub fn restore(&mut self, images: &[(PathBuf, Vec<u8>)], now: Timestamp) {
+        let Self::Netflow(collector) = self else { return };
+        for (path, image) in images {
+            match collector.restore(image, now) {
+                Ok(templates) => info!("{}: templates known again: {templates}", path.display()),
+                Err(reason) => warn!("{}: damaged, and ignored: {reason}", path.display()),
+            }
+        }
     }
 
     fn advance(&mut self, now: Timestamp) {
@@ -69,6 +83,8 @@ pub struct FlowFeed {
     pub clock: Clock,
     /// Records so far.
     pub seq: u64,
+    /// Where templates are kept.
+    pub state: Option<StateFile>,
 }
 
 /// What happens to each datagram and record of a batch.
@@ -134,6 +150,12 @@ impl Feed for FlowFeed {
             drops: self.collector.drops(),
             exporters: self.collector.exporters(self.clock.now()),
             ..WorkerReport::default()
+        }
+    }
+
+    fn save(&mut self) {
+        if let (Some(state), Collector::Netflow(collector)) = (&self.state, &self.collector) {
+            state.write(collector.save());
         }
     }
 }

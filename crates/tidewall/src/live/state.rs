@@ -1,0 +1,162 @@
+//! What outlives a restart: templates and sampling tables of NetFlow v9 and IPFIX, a file for each
+//! worker. A thread of its own writes them, so that a slow disk holds up no worker; a file is
+//! written beside the old one and takes its place when it is whole.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use tracing::{info, warn};
+
+/// Images that may wait to be written.
+const QUEUE: usize = 64;
+/// Larger files are not read: a full table is a sixth of it.
+const LARGEST: u64 = 64 << 20;
+
+/// An image and where it belongs.
+struct Image {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+/// The file of one worker.
+#[derive(Clone, Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    queue: SyncSender<Image>,
+}
+
+impl StateFile {
+    /// Has an image written some time. When the disk is so slow that many wait, this one is left
+    /// out: a newer one follows.
+    pub fn write(&self, bytes: Vec<u8>) {
+        _ = self.queue.try_send(Image { path: self.path.clone(), bytes });
+    }
+}
+
+/// The folder and the thread that writes to it.
+pub struct State {
+    folder: PathBuf,
+    queue: SyncSender<Image>,
+    thread: JoinHandle<()>,
+}
+
+impl State {
+    /// Begins to keep files in a folder.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let (queue, images) = sync_channel(QUEUE);
+        let builder = thread::Builder::new().name("state".to_owned());
+        let thread = builder.spawn(move || write_all(&images))?;
+        Ok(Self { folder: folder.to_owned(), queue, thread })
+    }
+
+    /// The file of a worker of a port.
+    pub fn file(&self, port: u16, worker: usize) -> StateFile {
+        let path = self.folder.join(format!("netflow-{port}-{worker}.templates"));
+        StateFile { path, queue: self.queue.clone() }
+    }
+
+    /// What all workers of a port left behind. With another number of workers an exporter belongs
+    /// to another one, so each of them takes all.
+    pub fn images(&self, port: u16) -> Vec<(PathBuf, Vec<u8>)> {
+        let prefix = format!("netflow-{port}-");
+        let is_ours = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with(&prefix) && name.ends_with(".templates")
+        };
+        let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(is_ours).collect();
+        paths.sort();
+        let read = |path: PathBuf| match read(&path) {
+            Ok(bytes) => Some((path, bytes)),
+            Err(reason) => {
+                warn!("{}: cannot be read, and is ignored: {reason}", path.display());
+                None
+            }
+        };
+        paths.into_iter().filter_map(read).collect()
+    }
+
+    /// Waits until all is written.
+    pub fn close(self) {
+        drop(self.queue);
+        _ = self.thread.join();
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let size = fs::metadata(path)?.len();
+    if size > LARGEST {
+        return Err(io::Error::other(format!("{size} bytes are more than any such file has")));
+    }
+    fs::read(path)
+}
+
+fn write_all(images: &Receiver<Image>) {
+    // A file that cannot be written is told once, and again once it can be.
+    let mut failing: BTreeSet<PathBuf> = BTreeSet::new();
+    for Image { path, bytes } in images {
+        match replace(&path, &bytes) {
+            Ok(()) if failing.remove(&path) => info!("{}: is written again", path.display()),
+            Ok(()) => {}
+            Err(reason) => {
+                if failing.insert(path.clone()) {
+                    warn!(
+                        "{}: cannot be written: {reason}; templates will not be known after a \
+                         restart until their exporters send them",
+                        path.display()
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Writes a file so that it is the old one or the new one, whatever happens.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let written = (|| {
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    })();
+    if written.is_err() {
+        _ = fs::remove_file(&beside);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_a_port_are_found_whatever_the_number_of_workers() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        state.file(2055, 0).write(vec![1]);
+        state.file(2055, 1).write(vec![2]);
+        state.file(2055, 1).write(vec![3]);
+        state.file(20550, 0).write(vec![4]);
+        state.close();
+        let state = State::open(folder.path()).unwrap();
+        let found: Vec<Vec<u8>> = state.images(2055).into_iter().map(|(_, bytes)| bytes).collect();
+        assert_eq!(found, [vec![1], vec![3]]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "nothing is left beside");
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_is_survived() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(&folder.path().join("deeper")).unwrap();
+        fs::remove_dir_all(folder.path().join("deeper")).unwrap();
+        state.file(2055, 0).write(vec![1]);
+        assert!(state.images(2055).is_empty());
+        state.close();
+    }
+}
