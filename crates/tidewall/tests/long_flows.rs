@@ -127,8 +127,8 @@ fn quiet(to: u64) -> Lasting {
     Lasting { host: 9, rate: 10, flows: 1, to, apart_ms: 0 }
 }
 
-/// Honest hosts: one flow of a hundredth of the limit and one of a fortieth, and four large ones that
-/// make 0.7 of it. `to` is when they end.
+/// Honest hosts: one flow of a hundredth of the limit and one of a fortieth, and four large ones
+/// that make 0.7 of it. `to` is when they end.
 fn honest(to: u64) -> Vec<Lasting> {
     let flows = |host, rate, flows| Lasting { host, rate, flows, to, apart_ms: 130 };
     let (small, lasting) = (flows(10, LIMIT / 100, 1), flows(11, LIMIT / 40, 1));
@@ -151,8 +151,8 @@ fn lumps_are_taken_for_attacks_on_arrival_and_not_when_they_are_spread() {
     assert!(spread.attacks.is_empty(), "{}", words(&spread));
 }
 
-/// The last record of a flow comes while the one before it is still being paid: for so long the flow
-/// seems to have twice its rate, but never more, and not a packet too many.
+/// The last record of a flow comes while the one before it is still being paid: for so long the
+/// flow seems to have twice its rate, but never more, and not a packet too many.
 #[test]
 fn a_flow_that_ends_reads_double_for_a_while() {
     let flows = |rate| [Lasting { host: 13, rate, flows: 4, to: 80, apart_ms: 0 }, quiet(200)];
