@@ -1,12 +1,13 @@
-//! Every scenario through every medium: captured frames, sFlow at three rates, NetFlow v5 and v9 and
-//! IPFIX. They must find the same attacks.
+//! Every scenario through every medium: captured frames, sFlow at three rates, NetFlow v5 and v9
+//! and IPFIX. They must find the same attacks.
 //!
-//! *The same* has a meaning that does not depend on what was found. Sampling takes evidence away, and a
-//! flow cache brings it later; the manual says how much evidence an alarm needs. So from the packets that
-//! were really sent, `prediction` works out for each target and medium the earliest slice in which an
-//! alarm is possible and the latest in which it is certain. An alarm before the first, or without one, is
-//! false; none within one window of the second is a miss; between the two, chance decides. Without
-//! sampling nothing is left to chance: the same targets as in the frames, in the same class, as often.
+//! *The same* has a meaning that does not depend on what was found. Sampling takes evidence away,
+//! and a flow cache brings it later; the manual says how much evidence an alarm needs. So from the
+//! packets that were really sent, `prediction` works out for each target and medium the earliest
+//! slice in which an alarm is possible and the latest in which it is certain. An alarm before the
+//! first, or without one, is false; none within one window of the second is a miss; between the
+//! two, chance decides. Without sampling nothing is left to chance: the same targets as in the
+//! frames, in the same class, as often.
 //!
 //! What is counted must be the same too: to the packet and the byte without sampling, within five
 //! standard deviations of it otherwise. Bytes are those of the IP header, which all media have.
@@ -44,8 +45,8 @@ const MEDIA: [Medium; 9] = [
     Medium::new("IPFIX 1:100", Kind::Flows(FlowProtocol::Ipfix), 100),
 ];
 
-/// The scenario files, and in how many seconds each is told: long enough for its evidence, and short
-/// enough for a test.
+/// The scenario files, and in how many seconds each is told: long enough for its evidence, and
+/// short enough for a test.
 const STORIES: [(&str, u64); 10] = [
     ("carpet_24", 12),
     ("dns_amplification", 12),

@@ -204,9 +204,7 @@ impl Lines {
             Medium::Frames => {
                 Self::Frames(FrameLines::new(settings.frames, networks, settings.format))
             }
-            medium => {
-                Self::Flows(Box::new(FlowLines::new(settings, networks, medium.protocol())))
-            }
+            medium => Self::Flows(Box::new(FlowLines::new(settings, networks, medium.protocol()))),
         }
     }
 
