@@ -192,7 +192,7 @@ pub fn decode_to(
 }
 
 enum Lines {
-    Frames(FrameLines),
+    Frames(Box<FrameLines>),
     Flows(Box<FlowLines>),
 }
 
