@@ -155,7 +155,9 @@ fn damaged(pcap: &[u8], list: &[Damage]) -> Vec<u8> {
         }
     }
     let mut bytes = pcap[..FILE_HEADER].to_vec();
-    parts.iter().for_each(|part| bytes.extend_from_slice(part));
+    for part in &parts {
+        bytes.extend_from_slice(part);
+    }
     let length = FILE_HEADER + ((bytes.len() - FILE_HEADER) as f64 * end) as usize;
     bytes.truncate(length);
     bytes
@@ -204,7 +206,7 @@ fn captures_of_the_corpus_are_read_when_they_are_damaged() {
             let whole = fs::read(path).unwrap();
             for _ in 0..3 {
                 let mut bytes = whole.clone();
-                for _ in 0..1 + bytes.len() / 400 {
+                for _ in 0..=bytes.len() / 400 {
                     let at = FILE_HEADER as u64 + random.below((bytes.len() - FILE_HEADER) as u64);
                     bytes[at as usize] = random.below(256) as u8;
                 }

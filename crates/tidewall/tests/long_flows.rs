@@ -21,8 +21,8 @@ use tidewall_scenario::{FlowCachePlan, FlowProtocol};
 /// The limit of a host, in packets per second.
 const LIMIT: u64 = 20_000;
 const START: u64 = 1_700_000_000;
-const SPREAD: Crediting = Crediting::Spread { longest: Duration::from_secs(300) };
-const MINUTE: Duration = Duration::from_secs(60);
+const SPREAD: Crediting = Crediting::SPREAD;
+const MINUTE: Duration = Duration::from_mins(1);
 /// 198.51.100.0.
 const NETWORK: u128 = 0xc633_6400;
 
@@ -97,7 +97,9 @@ fn replayed(mut records: Vec<FlowRecord>, plan: &FlowCachePlan, crediting: Credi
 
 fn lasting(list: &[Lasting], active: Duration, crediting: Crediting) -> Outcome {
     let mut records = Vec::new();
-    list.iter().for_each(|flows| flows.records(&mut records));
+    for flows in list {
+        flows.records(&mut records);
+    }
     let plan = FlowCachePlan { active, idle: Duration::from_secs(15), ..FlowCachePlan::default() };
     replayed(records, &plan, crediting)
 }
