@@ -18,7 +18,7 @@ fn exported(plugin: &str, settings: &[&str], records: &[FlowRecord]) -> Option<V
     fs::write(&pcap, capture(records)).unwrap();
     let (socket, to) = receiver();
     let mut text = format!(
-        "daemonize: false\npcap_savefile: {}\npcap_savefile_wait: true\nplugins: {plugin}[out]\n{plugin}_receiver[out]: {to}\n\
+        "daemonize: false\npcap_savefile: {}\nplugins: {plugin}[out]\n{plugin}_receiver[out]: {to}\n\
          aggregate[out]: src_host,dst_host,src_port,dst_port,proto,tos\n",
         pcap.display()
     );
@@ -27,8 +27,7 @@ fn exported(plugin: &str, settings: &[&str], records: &[FlowRecord]) -> Option<V
     }
     fs::write(&file, text).unwrap();
     let mut process = Process::start(&program, ["-f".as_ref(), file.as_os_str()], &log);
-    let datagrams = receive(&socket, &mut process, Some("finished reading PCAP"));
-    Some(datagrams)
+    Some(receive(&socket, &mut process))
 }
 
 /// The demo without later fragments: pmacctd forgets those whose first piece it has not seen.

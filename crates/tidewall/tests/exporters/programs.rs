@@ -58,15 +58,10 @@ impl Process {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Asks it to end.
-    pub fn ask_to_end(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-    }
-
     /// Asks it to end, and waits until it has.
     pub fn terminate(mut self) {
-        self.ask_to_end();
+        let kill = format!("kill -TERM {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         wait_for("the end of a process", || self.ended().is_some());
     }
 }
@@ -94,16 +89,11 @@ pub fn receiver() -> (UdpSocket, SocketAddr) {
     (socket, address)
 }
 
-/// All that comes until the process has ended. One that does not end by itself is asked to when
-/// it has printed `last_words` and nothing more comes.
-pub fn receive(
-    socket: &UdpSocket,
-    process: &mut Process,
-    last_words: Option<&str>,
-) -> Vec<Vec<u8>> {
+/// All that comes until the process has ended by itself.
+pub fn receive(socket: &UdpSocket, process: &mut Process) -> Vec<Vec<u8>> {
     let mut datagrams = Vec::new();
     let mut buffer = vec![0; 1 << 16];
-    let (mut silences, mut asked) = (0, false);
+    let mut silences = 0;
     loop {
         match socket.recv(&mut buffer) {
             Ok(length) => {
@@ -120,10 +110,6 @@ pub fn receive(
                 println!("{status}: {}", process.log());
             }
             return datagrams;
-        }
-        if last_words.is_some_and(|words| !asked && silences > 4 && process.log().contains(words)) {
-            process.ask_to_end();
-            asked = true;
         }
         assert!(SILENCE * silences < PATIENCE, "the program does not end");
     }

@@ -23,7 +23,7 @@ fn exported(version: &str, more: &[&str], records: &[FlowRecord]) -> Option<Vec<
     let files = ["-p".as_ref(), pid.as_os_str(), "-r".as_ref(), pcap.as_os_str()];
     let arguments = arguments.iter().chain(more).map(AsRef::as_ref).chain(files);
     let mut process = Process::start(&program, arguments, &log);
-    Some(receive(&socket, &mut process, None))
+    Some(receive(&socket, &mut process))
 }
 
 #[test]
