@@ -1,0 +1,2 @@
+//! Tests only: see the folder beside this one.
+#![forbid(unsafe_code)]
