@@ -21,12 +21,7 @@ impl Creditor {
 
     /// Takes a record of a flow that lasted so long. What counts now is added to `out`.
     #[inline]
-    pub(crate) fn take(
-        &mut self,
-        record: FlowRecord,
-        lasted: Duration,
-        out: &mut Vec<FlowRecord>,
-    ) {
+    pub(crate) fn take(&mut self, record: FlowRecord, lasted: Duration, out: &mut Vec<FlowRecord>) {
         match &mut self.0 {
             None => out.push(record),
             Some(spreader) => spreader.push(record, lasted, out),
