@@ -167,7 +167,7 @@ fn mistyped_keys_are_refused_everywhere_with_the_right_one() {
         for key in table.keys.iter().filter(|key| key.name.len() > 4) {
             let mut typo = key.name.to_owned();
             typo.remove(2);
-            let repeated = ["group", "whitelist.rule"];
+            let repeated = ["group", "whitelist.rule", "flows.sampling"];
             let text = match path {
                 "" => format!("{typo} = 1\n"),
                 path if repeated.contains(&path) => format!("[[{path}]]\n{typo} = 1\n"),
