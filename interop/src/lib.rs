@@ -1,2 +1,3 @@
-//! Tests only: see the folder beside this one.
+//! Nothing but tests: flow datagrams between our code and netgauze-flow-pkt.
+
 #![forbid(unsafe_code)]
