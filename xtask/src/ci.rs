@@ -10,7 +10,7 @@ use crate::{deps, tree};
 /// Options of `cargo xtask ci`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Leave out the slow checks that rarely fail: documentation and licences.
+    /// Leave out the slow checks that rarely fail: a foreign decoder, documentation and licences.
     #[arg(long)]
     quick: bool,
 }
@@ -29,9 +29,13 @@ const STEPS: &[Step] = &[
     Step { name: "format", slow: false, check: format },
     Step { name: "clippy", slow: false, check: clippy },
     Step { name: "tests", slow: false, check: tests },
+    Step { name: "interop", slow: true, check: interop },
     Step { name: "doc", slow: true, check: doc },
     Step { name: "deny", slow: true, check: deny },
 ];
+
+/// The workspace of the tests against netgauze-flow-pkt.
+const INTEROP: &str = "interop/Cargo.toml";
 
 /// Runs the steps in order and stops at the first that fails.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -51,7 +55,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 fn format() -> Result<()> {
     execute(&mut command(&["cargo", "fmt", "--all", "--check"]))?;
-    // An own workspace, which `cargo fmt` above does not see.
+    // Own workspaces, which `cargo fmt` above does not see.
+    let packages = ["-p", "tidewall-interop", "-p", "reqwest"];
+    let words = ["cargo", "fmt", "--check", "--manifest-path", INTEROP];
+    execute(command(&words).args(packages))?;
     let targets = crate::fuzz::target_files()?;
     let mut rustfmt = command(&["rustfmt", "--check", "--edition", "2024"]);
     execute(rustfmt.args(targets))
@@ -76,6 +83,13 @@ fn tests() -> Result<()> {
     } else {
         execute(&mut command(&["cargo", "test", "--workspace", "--locked"]))
     }
+}
+
+/// Tests against a decoder whose build needs more than the product's.
+fn interop() -> Result<()> {
+    let manifest = ["--manifest-path", INTEROP, "--all-targets", "--locked"];
+    execute(command(&["cargo", "clippy"]).args(manifest).args(["--", "-D", "warnings"]))?;
+    execute(command(&["cargo", "test"]).args(manifest))
 }
 
 fn doc() -> Result<()> {

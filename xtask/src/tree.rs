@@ -41,7 +41,7 @@ const REGISTRY_HOSTS: &[&str] = &[
     concat!("proxy.golang", ".org"),
 ];
 /// Folders whose paths, named in a document in backticks, must exist.
-const FOLDERS: &[&str] = &["crates/", "xtask/", "fuzz/", "docs/", "scenarios/"];
+const FOLDERS: &[&str] = &["crates/", "xtask/", "fuzz/", "interop/", "docs/", "scenarios/"];
 
 /// Checks all files that git knows or would add.
 pub(crate) fn run() -> Result<()> {

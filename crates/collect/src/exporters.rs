@@ -60,7 +60,7 @@ pub struct ExporterLimits {
 
 impl Default for ExporterLimits {
     fn default() -> Self {
-        Self { exporters: 16_384, silent: Duration::from_secs(3600) }
+        Self { exporters: 16_384, silent: Duration::from_hours(1) }
     }
 }
 

@@ -1,5 +1,5 @@
 //! When a flow's packets count: all when its record arrives, or spread over as long a time as the
-//! flow lasted. docs/flows-time.md says what each means for detection.
+//! flow lasted. docs/flows.md says what each means for detection.
 //!
 //! A record with a duration of d that arrives at t pays its packets out in whole numbers between t
 //! and t + d, at its mean rate from the moment of arrival: after a part of the time, the packets
@@ -152,9 +152,9 @@ impl Spreader {
     /// use what is in `out` and call again. A call pays for at most a second, so that `out` stays
     /// small after a pause.
     ///
-    /// A step forward that ends every record pays each of them whole, in one piece at its own
-    /// end. A step back of more than a minute is a clock that was set: the records go on from
-    /// there. After a smaller one payments wait for the time to come again.
+    /// A step forward is paid for like the time that it stands for, and no further than the last
+    /// record goes. A step back of more than a minute is a clock that was set: the records go on
+    /// from there. After a smaller one payments wait for the time to come again.
     #[must_use = "when true, more is due: call again"]
     pub fn advance(&mut self, now: Timestamp, out: &mut Vec<FlowRecord>) -> bool {
         self.start_at(now);
@@ -165,26 +165,24 @@ impl Spreader {
             }
             return false;
         }
-        if self.live == 0 {
-            self.tick = target;
-            return false;
-        }
-        if (target - self.tick) * TICK_NS > self.longest.as_nanos() as u64 + TICK_NS {
-            self.settle(target, out);
-            return false;
-        }
         let last = target.min(self.tick + TICKS_A_CALL);
-        while self.tick < last {
+        while self.tick < last && self.live > 0 {
             self.tick += 1;
             self.pay_tick(out);
         }
-        last < target
+        if self.live == 0 {
+            self.tick = target;
+        }
+        self.tick < target
     }
 
-    /// Pays all that is left, each record in one piece at its end: no more time will pass.
-    pub fn finish(&mut self, out: &mut Vec<FlowRecord>) {
-        self.settle(u64::MAX / TICK_NS, out);
-        self.started = false;
+    /// No more records come: pays all that is left as time would bring it. What was paid at once
+    /// would be a lump, and a false alarm. When it gives true, more is left: use what is in `out`
+    /// and call again.
+    #[must_use = "when true, more is left: call again"]
+    pub fn finish(&mut self, out: &mut Vec<FlowRecord>) -> bool {
+        self.started = self.advance(Timestamp(u64::MAX), out);
+        self.started
     }
 
     /// Records being paid out.
@@ -267,21 +265,6 @@ impl Spreader {
             self.link(place, due);
         } else {
             self.release(place);
-        }
-    }
-
-    /// Time jumped: one piece of each record, for all that was due on the way.
-    fn settle(&mut self, target: u64, out: &mut Vec<FlowRecord>) {
-        let begin = out.len();
-        let mut place = self.unlink_all();
-        self.tick = target;
-        while let Some(link) = self.links.get(place as usize) {
-            let next = link.next;
-            self.pay(place, target, out);
-            place = next;
-        }
-        if let Some(paid) = out.get_mut(begin..) {
-            paid.sort_unstable_by_key(|record| (record.time, record.seq));
         }
     }
 

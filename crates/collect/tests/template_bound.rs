@@ -1,4 +1,4 @@
-//! Templates and data in the names of ten thousand exporters take no more memory than their limits
+//! Templates, samplers and data in the names of ten thousand exporters take no more memory than their limits
 //! allow: a counting allocator sees to it. The counts are those of the test's own thread.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -9,8 +9,12 @@ use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
 
 use tidewall_collect::netflow::{Compiled, Held, Learnt, TemplateLimits, Templates};
-use tidewall_collect::{ExportProtocol, ExporterIndex, ExporterKey, ExporterLimits, Exporters};
-use tidewall_model::Timestamp;
+use tidewall_collect::{
+    ExportDatagram, ExportProtocol, ExporterIndex, ExporterKey, ExporterLimits, Exporters,
+    NetflowCollector, NetflowSettings,
+};
+use tidewall_model::{DropReason, FlowRecord, Timestamp};
+use tidewall_wire::emit::netflow::{ExportTime, MessageWriter};
 use tidewall_wire::netflow::{FieldSpec, Plan, Protocol, Template, TemplateKind};
 
 /// The system's allocator, with a count of the bytes that each thread has, and of its requests.
@@ -127,6 +131,70 @@ fn t51_a_million_hostile_templates_of_ten_thousand_exporters() {
         println!("{known} templates of {fields} fields: {most} bytes, bound {bound}");
         assert!(most <= bound, "{most} bytes, bound {bound}");
     }
+}
+
+/// The same through the door: a million datagrams, each with a template, an options template with
+/// twenty samplers, and data that no template describes.
+#[test]
+fn a_collector_of_a_million_hostile_datagrams() {
+    const FIELDS: usize = 15;
+    let settings = NetflowSettings::default();
+    let limits = settings.templates;
+    // What is kept of an exporter besides: its health with all its lists full, and its place.
+    let per_exporter = 2048;
+    let samplers = (1 << 18) * 2 * size_of::<(u64, u64)>();
+    let held = limits.held_bytes + limits.held_sets * 128 + 16_384 * 24 + (192 << 10);
+    // A collector's plan of a template is larger than the bare one: fields in their order, and
+    // which number each of them feeds.
+    let plans = limits.total_templates * 400;
+    let bound = bound(&limits, EXPORTERS as usize)
+        + plans
+        + EXPORTERS as usize * per_exporter
+        + samplers
+        + held;
+    let mut records: Vec<FlowRecord> = Vec::new();
+    let most = most_bytes(|| {
+        let mut collector = NetflowCollector::new(settings);
+        for id in 0..100_u16 {
+            let datagram = hostile(id, FIELDS);
+            for n in 0..EXPORTERS {
+                let from = (Ipv4Addr::from_bits(0x0a00_0000 + n), 2055).into();
+                let datagram = ExportDatagram::new(from, at(u64::from(id)), &datagram);
+                collector.decode(&datagram, &mut records).unwrap();
+            }
+            collector.advance(at(u64::from(id)));
+        }
+        collector.give_up_waiting();
+        assert_eq!(collector.datagrams(), 1_000_000);
+        assert_eq!(collector.exporters().count(), EXPORTERS as usize);
+        let drops = collector.drops();
+        // Of two million templates those that have room are learnt, and each datagram has a set
+        // without one.
+        let refused = drops.get(DropReason::TooManyTemplates);
+        assert_eq!(refused, 2_000_000 - limits.total_templates as u64);
+        assert!(drops.get(DropReason::NoTemplate) >= 1_000_000);
+        assert!(collector.sampling_refused() > 0);
+    });
+    assert_eq!(records, []);
+    println!("a million datagrams: {most} bytes, bound {bound}");
+    assert!(most <= bound, "{most} bytes, bound {bound}");
+}
+
+fn hostile(id: u16, fields: usize) -> Vec<u8> {
+    let number = |element| FieldSpec { element, enterprise: 0, length: 4 };
+    let sampler = vec![number(1), number(48), number(50)];
+    let options = Template::new(Protocol::V9, TemplateKind::Options, 1000 + id, 1, sampler);
+    let mut writer = MessageWriter::new(Protocol::V9, 7);
+    writer.begin();
+    writer.template(&template(256 + id, fields));
+    writer.template(&options.unwrap());
+    for sampler in 1..=20 {
+        let sampler = u32::from(id) << 8 | sampler;
+        writer
+            .record(1000 + id, |out| out.extend([0, sampler, 100].map(u32::to_be_bytes).concat()));
+    }
+    writer.set(9999, |out| out.extend([1; 100]));
+    writer.finish(ExportTime { unix_secs: 1_767_571_200, ..ExportTime::default() }).to_vec()
 }
 
 /// Who fills his share, takes all but one back and goes on in another name leaves no empty room.

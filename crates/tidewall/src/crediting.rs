@@ -37,11 +37,11 @@ impl Creditor {
         self.0.as_mut().is_some_and(|spreader| spreader.advance(now, out))
     }
 
-    /// Adds what is left: no more time will pass.
-    pub fn finish(&mut self, out: &mut Vec<FlowRecord>) {
-        if let Some(spreader) = &mut self.0 {
-            spreader.finish(out);
-        }
+    /// No more time will pass: adds what is left as time would bring it. When it gives true, there
+    /// is more: take what is in `out` away and call again.
+    #[must_use = "when true, more is left: call again"]
+    pub fn finish(&mut self, out: &mut Vec<FlowRecord>) -> bool {
+        self.0.as_mut().is_some_and(|spreader| spreader.finish(out))
     }
 
     /// Records that counted when they came because there was no room to spread them.

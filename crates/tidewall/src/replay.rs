@@ -358,7 +358,9 @@ impl Drive {
 
     fn finish(mut self, settings: &Settings, guessed: bool, merged: &Merged) -> Outcome {
         // What is still to be spread lies behind the end of the captures.
-        self.creditor.finish(&mut self.batch);
+        while self.creditor.finish(&mut self.batch) {
+            self.flush();
+        }
         self.flush();
         self.engine.finish(&mut self.tally);
         for attack in self.engine.attacks() {

@@ -21,8 +21,8 @@ use tidewall_scenario::{FlowCachePlan, FlowProtocol};
 /// The limit of a host, in packets per second.
 const LIMIT: u64 = 20_000;
 const START: u64 = 1_700_000_000;
-const SPREAD: Crediting = Crediting::Spread { longest: Duration::from_secs(300) };
-const MINUTE: Duration = Duration::from_secs(60);
+const SPREAD: Crediting = Crediting::SPREAD;
+const MINUTE: Duration = Duration::from_mins(1);
 /// 198.51.100.0.
 const NETWORK: u128 = 0xc633_6400;
 
@@ -33,8 +33,7 @@ struct Lasting {
     /// Packets per second of all flows together.
     rate: u64,
     flows: u64,
-    /// Seconds since the start.
-    from: u64,
+    /// Seconds from the start to their end.
     to: u64,
     /// The flows begin so many milliseconds after one another.
     apart_ms: u64,
@@ -45,7 +44,7 @@ impl Lasting {
     fn records(&self, records: &mut Vec<FlowRecord>) {
         for flow in 0..self.flows {
             let (mut paid, mut number) = (0, 0);
-            let begin = self.from * 1000 + flow * self.apart_ms;
+            let begin = flow * self.apart_ms;
             for ms in (begin..self.to * 1000).step_by(100) {
                 number += self.rate;
                 let packets = number / (10 * self.flows) - paid;
@@ -98,7 +97,9 @@ fn replayed(mut records: Vec<FlowRecord>, plan: &FlowCachePlan, crediting: Credi
 
 fn lasting(list: &[Lasting], active: Duration, crediting: Crediting) -> Outcome {
     let mut records = Vec::new();
-    list.iter().for_each(|flows| flows.records(&mut records));
+    for flows in list {
+        flows.records(&mut records);
+    }
     let plan = FlowCachePlan { active, idle: Duration::from_secs(15), ..FlowCachePlan::default() };
     replayed(records, &plan, crediting)
 }
@@ -109,31 +110,70 @@ fn attacks(outcome: &Outcome, host: u8) -> Vec<&Attack> {
     outcome.attacks.iter().filter(|attack| attack.target == target).collect()
 }
 
+/// All attacks in short.
+fn words(outcome: &Outcome) -> String {
+    let line = |attack: &Attack| {
+        let (value, ms) = (attack.reason.value, attack.reason.window_ms);
+        format!("{} at {}: {value} over {ms} ms", attack.target, after(attack.detected))
+    };
+    outcome.attacks.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// Seconds from the start.
 fn after(time: Timestamp) -> f64 {
     time.since(Timestamp(START * 1_000_000_000)).as_secs_f64()
 }
 
-/// Honest hosts: one flow of a hundredth of the limit and one of a fortieth, and four large ones that
-/// make 0.7 of it. `long` is how long they last.
-fn honest(long: u64) -> Vec<Lasting> {
-    let flows = |host, rate, flows| Lasting { host, rate, flows, from: 0, to: long, apart_ms: 130 };
-    vec![flows(10, LIMIT / 100, 1), flows(11, LIMIT / 40, 1), flows(12, LIMIT * 7 / 10, 4)]
+/// Lets a capture go on until what is told in it is over.
+fn quiet(to: u64) -> Lasting {
+    Lasting { host: 9, rate: 10, flows: 1, to, apart_ms: 0 }
+}
+
+/// Honest hosts: one flow of a hundredth of the limit and one of a fortieth, and four large ones
+/// that make 0.7 of it. `to` is when they end.
+fn honest(to: u64) -> Vec<Lasting> {
+    let flows = |host, rate, flows| Lasting { host, rate, flows, to, apart_ms: 130 };
+    let (small, lasting) = (flows(10, LIMIT / 100, 1), flows(11, LIMIT / 40, 1));
+    vec![small, lasting, flows(12, LIMIT * 7 / 10, 4), quiet(to + 120)]
 }
 
 #[test]
 fn lumps_are_taken_for_attacks_on_arrival_and_not_when_they_are_spread() {
-    let arrival = lasting(&honest(200), MINUTE, Crediting::Arrival);
+    let arrival = lasting(&honest(180), MINUTE, Crediting::Arrival);
     assert!(attacks(&arrival, 10).is_empty(), "a hundredth of the limit is a lump of 0.6 s");
     for (host, rate) in [(11, LIMIT / 40), (12, LIMIT * 7 / 40)] {
         let found = attacks(&arrival, host);
+        // Over a window; within it, more.
         let reads = found[0].peak_pps as f64 / rate as f64;
-        assert!((59.0..=61.0).contains(&reads), "host {host} reads {reads} times its flow's rate");
+        assert!(reads >= 59.0, "host {host} reads {reads} times its flow's rate");
         let first = after(found[0].detected);
         assert!((60.0..61.2).contains(&first), "host {host} at {first}");
     }
-    let spread = lasting(&honest(200), MINUTE, SPREAD);
-    assert_eq!(spread.attacks, vec![]);
+    let spread = lasting(&honest(180), MINUTE, SPREAD);
+    assert!(spread.attacks.is_empty(), "{}", words(&spread));
+}
+
+/// The last record of a flow comes while the one before it is still being paid: for so long the
+/// flow seems to have twice its rate, but never more, and not a packet too many.
+#[test]
+fn a_flow_that_ends_reads_double_for_a_while() {
+    let flows = |rate| [Lasting { host: 13, rate, flows: 4, to: 80, apart_ms: 0 }, quiet(200)];
+    let outcome = lasting(&flows(LIMIT * 7 / 10), MINUTE, SPREAD);
+    let [one] = attacks(&outcome, 13)[..] else { panic!("{}", words(&outcome)) };
+    // Quiet since 80 s, exported 15 s later.
+    let named = after(one.detected);
+    assert!((95.0..97.0).contains(&named), "{named}");
+    assert!((1.3..1.5).contains(&(one.reason.value / LIMIT as f64)), "{}", words(&outcome));
+    let half = lasting(&flows(LIMIT * 4 / 10), MINUTE, SPREAD);
+    assert!(half.attacks.is_empty(), "{}", words(&half));
+}
+
+/// What is left to be paid when a capture ends is no lump.
+#[test]
+fn the_end_of_a_capture_is_no_attack() {
+    let busy = Lasting { host: 14, rate: LIMIT * 7 / 10, flows: 4, to: 180, apart_ms: 130 };
+    let outcome = lasting(&[busy, quiet(181)], MINUTE, SPREAD);
+    assert!(outcome.attacks.is_empty(), "{}", words(&outcome));
 }
 
 #[test]
@@ -145,8 +185,9 @@ fn with_an_active_timeout_of_a_second_arrival_is_right_too() {
 }
 
 /// An attack of 5 and one of 1.5 times the limit, of long flows that begin together.
-fn attack(times_ten: u64, to: u64) -> [Lasting; 1] {
-    [Lasting { host: 20, rate: LIMIT * times_ten / 10, flows: 40, from: 0, to, apart_ms: 0 }]
+fn attack(times_ten: u64, to: u64) -> [Lasting; 2] {
+    let flood = Lasting { host: 20, rate: LIMIT * times_ten / 10, flows: 40, to, apart_ms: 0 };
+    [flood, quiet(to + 120)]
 }
 
 #[test]
@@ -155,14 +196,14 @@ fn an_attack_of_long_flows_is_named_when_its_records_come_and_reads_right_when_s
     for (times_ten, within) in [(50, 0.3), (15, 2.0)] {
         let rate = (LIMIT * times_ten / 10) as f64;
         let found = lasting(&attack(times_ten, 180), MINUTE, SPREAD);
-        let [one] = attacks(&found, 20)[..] else { panic!("{:?}", found.attacks) };
+        let [one] = attacks(&found, 20)[..] else { panic!("{}", words(&found)) };
         let named = after(one.detected);
         assert!((60.0..60.1 + within).contains(&named), "{times_ten}: named at {named}");
-        let reads = one.peak_pps as f64 / rate;
-        assert!((0.97..1.03).contains(&reads), "{times_ten}: reads {reads}");
         // Over an active timeout after its last packet.
         let ended = after(one.ended.unwrap_or(Timestamp(u64::MAX)));
         assert!((239.0..242.0).contains(&ended), "{times_ten}: ended at {ended}");
+        let reads = one.packets as f64 / (ended - after(one.started)) / rate;
+        assert!((0.97..1.03).contains(&reads), "{times_ten}: reads {reads}");
 
         let found = lasting(&attack(times_ten, 180), MINUTE, Crediting::Arrival);
         let lumps = attacks(&found, 20);
@@ -170,7 +211,7 @@ fn an_attack_of_long_flows_is_named_when_its_records_come_and_reads_right_when_s
         let named = after(lumps[0].detected);
         assert!((60.0..60.3).contains(&named), "{times_ten}: named at {named}");
         let reads = lumps[0].peak_pps as f64 / rate;
-        assert!((59.0..=61.0).contains(&reads), "{times_ten}: reads {reads}");
+        assert!(reads >= 59.0, "{times_ten}: reads {reads}");
     }
 }
 
@@ -188,7 +229,7 @@ fn a_flood_from_forged_addresses_is_named_as_soon_either_way() {
     };
     let detected = |crediting| {
         let outcome = replayed(flood.clone(), &plan, crediting);
-        let [one] = attacks(&outcome, 30)[..] else { panic!("{:?}", outcome.attacks) };
+        let [one] = attacks(&outcome, 30)[..] else { panic!("{}", words(&outcome)) };
         after(one.detected)
     };
     let arrival = detected(Crediting::Arrival);

@@ -193,7 +193,7 @@ fn a_rate_from_the_sample_or_from_the_configuration() {
 #[test]
 fn every_part_of_an_agent_is_an_exporter() {
     let mut collector = SflowCollector::new(SflowSettings {
-        limits: ExporterLimits { exporters: 3, silent: Duration::from_secs(60) },
+        limits: ExporterLimits { exporters: 3, silent: Duration::from_mins(1) },
         ..SflowSettings::default()
     });
     let mut records: Vec<FlowRecord> = Vec::new();

@@ -1,5 +1,6 @@
 //! What flows look like in NetFlow v9: times as uptimes, and a sampler table whose ids the records
-//! carry.
+//! carry. The table says the rate twice, as Cisco's IOS XR does: nfcapd, for one, learns a sampler
+//! only from a table with element 34.
 
 use tidewall_wire::netflow::{Element, Protocol};
 
@@ -54,5 +55,6 @@ pub(super) const LAYOUT: Layout = Layout {
         (Element::SamplerId, 1),
         (Element::SamplerMode, 1),
         (Element::SamplerRandomInterval, 4),
+        (Element::SamplingInterval, 4),
     ],
 };

@@ -216,7 +216,7 @@ fn sampler_value(element: Element, id: u32, rate: u32) -> u128 {
     match element {
         Element::SamplerId | Element::SelectorId => id.into(),
         Element::SamplerMode => 2, // random
-        Element::SamplerRandomInterval => rate.into(),
+        Element::SamplerRandomInterval | Element::SamplingInterval => rate.into(),
         // Systematic count-based sampling, of one packet in a row (RFC 5477 §8.2).
         Element::SelectorAlgorithm | Element::SamplingPacketInterval => 1,
         Element::SamplingPacketSpace => u128::from(rate - 1),

@@ -192,7 +192,7 @@ pub fn decode_to(
 }
 
 enum Lines {
-    Frames(FrameLines),
+    Frames(Box<FrameLines>),
     Flows(Box<FlowLines>),
 }
 
@@ -202,7 +202,7 @@ impl Lines {
         let networks = (!entries.is_empty()).then(|| PrefixTable::new(&entries));
         match medium {
             Medium::Frames => {
-                Self::Frames(FrameLines::new(settings.frames, networks, settings.format))
+                Self::Frames(Box::new(FrameLines::new(settings.frames, networks, settings.format)))
             }
             medium => Self::Flows(Box::new(FlowLines::new(settings, networks, medium.protocol()))),
         }

@@ -66,15 +66,24 @@ impl Medium {
     /// The same, of a flow cache that is set up like this.
     pub fn capture_of(&self, records: &[FlowRecord], plan: &FlowCachePlan) -> Input {
         let mut random = Random::new(SAMPLING_SEED);
-        let mut writer = Writer::new(self.kind, plan);
-        let (sampling, chance) = (SamplingRate::new(self.sampling), 1.0 / f64::from(self.sampling));
-        for record in records {
-            if self.sampling == 1 || random.chance(chance) {
-                writer.add(&FlowRecord { sampling, ..*record });
-            }
-        }
-        Input::Memory { name: self.name.to_owned(), bytes: Arc::from(writer.finish()) }
+        let chance = 1.0 / f64::from(self.sampling);
+        let chosen = records.iter().filter(|_| self.sampling == 1 || random.chance(chance));
+        let sampling = SamplingRate::new(self.sampling);
+        let sampled = chosen.map(|record| FlowRecord { sampling, ..*record });
+        let bytes = rendered(self.kind, plan, sampled);
+        Input::Memory { name: self.name.to_owned(), bytes: Arc::from(bytes) }
     }
+}
+
+/// The bytes of a capture of these records, sampled as they say.
+pub fn rendered(
+    kind: Kind,
+    plan: &FlowCachePlan,
+    records: impl IntoIterator<Item = FlowRecord>,
+) -> Vec<u8> {
+    let mut writer = Writer::new(kind, plan);
+    records.into_iter().for_each(|record| writer.add(&record));
+    writer.finish()
 }
 
 struct Writer {

@@ -1,0 +1,3 @@
+//! Nothing but tests: flow datagrams between our code and netgauze-flow-pkt.
+
+#![forbid(unsafe_code)]
