@@ -61,7 +61,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     /// An error of one setting.
-    pub fn new(action: &str, field: &'static str, message: impl ToString) -> Self {
+    pub fn new(action: &str, field: &'static str, message: impl std::fmt::Display) -> Self {
         Self { action: action.to_owned(), field, message: message.to_string() }
     }
 }

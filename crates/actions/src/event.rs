@@ -144,8 +144,8 @@ impl ActionEvent {
     /// Laid out as RFC 9562 §5.8 (version 8) has it; names sort by time.
     pub fn attack_uuid(&self) -> String {
         let micros = self.attack.started.0 / 1000;
-        let (millis, rest) = (micros / 1000 & 0xffff_ffff_ffff, micros % 1000);
-        let id = self.attack.id.0 & 0x3fff_ffff_ffff_ffff | 0x8000_0000_0000_0000;
+        let (millis, rest) = ((micros / 1000) & 0xffff_ffff_ffff, micros % 1000);
+        let id = (self.attack.id.0 & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000;
         format!(
             "{:08x}-{:04x}-8{rest:03x}-{:04x}-{:012x}",
             millis >> 16,

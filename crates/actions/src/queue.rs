@@ -49,10 +49,10 @@ impl Default for QueueConfig {
         Self {
             capacity: 4096,
             concurrency: 8,
-            attempt_timeout: Duration::from_secs(60),
-            deadline: Duration::from_secs(900),
+            attempt_timeout: Duration::from_mins(1),
+            deadline: Duration::from_mins(15),
             first_pause: Duration::from_secs(1),
-            longest_pause: Duration::from_secs(60),
+            longest_pause: Duration::from_mins(1),
         }
     }
 }

@@ -75,7 +75,7 @@ struct Folder {
 impl Record {
     /// Makes the folder if need be.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
-        let wrong = |field, message: &dyn ToString| {
+        let wrong = |field, message: &dyn std::fmt::Display| {
             Err(ConfigError::new(&config.name, field, message.to_string()))
         };
         if config.max_files < 8 || config.max_bytes < 1 << 16 {
@@ -182,9 +182,9 @@ impl Folder {
         }
         let mut found = self.found()?;
         let mut sum: u64 = found.iter().map(|(_, _, length)| length).sum();
-        if !within(found.len() as u64, sum) {
+        let mut left = found.len() as u64;
+        if !within(left, sum) {
             found.sort();
-            let mut left = found.len() as u64;
             for (_, path, length) in &found {
                 if left <= max_files * 9 / 10 && sum <= max_bytes / 10 * 9 {
                     break;
@@ -192,10 +192,8 @@ impl Folder {
                 fs::remove_file(path)?;
                 (left, sum) = (left - 1, sum - length);
             }
-            files.store(left, Ordering::Relaxed);
-        } else {
-            files.store(found.len() as u64, Ordering::Relaxed);
         }
+        files.store(left, Ordering::Relaxed);
         bytes.store(sum, Ordering::Relaxed);
         Ok(())
     }

@@ -50,7 +50,7 @@ fn run(config: Config, events: &[ActionEvent]) -> ActionStatus {
     for event in events {
         actions.submit(&std::sync::Arc::new(event.clone()));
     }
-    actions.shutdown(Duration::from_secs(60)).remove(0)
+    actions.shutdown(Duration::from_mins(1)).remove(0)
 }
 
 fn style_1_2_4() -> Style {
@@ -229,7 +229,7 @@ fn five_hundred_at_once_stay_within_bounds_and_in_order() {
             actions.submit(&std::sync::Arc::new(event));
         }
     }
-    let status = actions.shutdown(Duration::from_secs(300)).remove(0);
+    let status = actions.shutdown(Duration::from_mins(5)).remove(0);
     assert_eq!((status.done, status.failed, status.dropped), (2 * hosts, 0, 0), "{status:?}");
     let file = |name: &str| fs::read_to_string(folder.0.path().join(name)).unwrap();
     let most = file("most.n").lines().filter_map(|line| line.trim().parse::<u32>().ok()).max();
