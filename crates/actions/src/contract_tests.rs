@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tidewall_model::{Address, Target};
 
-use crate::server::{Listener, attempt, free_port, wait_until};
+use crate::server::{self, Listener, attempt, free_port, wait_until};
 use crate::{
     Action, ActionKind, Actions, Config, QueueConfig, Secret, chat, fixture, mail, record, redis,
     script, syslog, webhook,
@@ -155,7 +155,7 @@ fn five_hundred_attacks_at_once_towards_dead_servers() {
         list.push((config.build().unwrap(), queue));
     }
     let kinds = list.len();
-    let actions = Actions::start(list).unwrap();
+    let actions = Actions::start(list, &server::quiet()).unwrap();
     let mut lost = 0;
     for kind in [ActionKind::Banned, ActionKind::Unbanned] {
         for host in 0..500u32 {

@@ -38,6 +38,6 @@ pub use clock::LocalTime;
 pub use event::{ActionEvent, ActionKind, CapturedFrame};
 pub use http::HttpConfig;
 pub use kind::Config;
-pub use queue::{ActionStatus, Actions, QueueConfig};
+pub use queue::{ActionStatus, Actions, Observer, Outcome, QueueConfig};
 pub use secret::{Secret, SecretError};
 pub use tls::TlsConfig;

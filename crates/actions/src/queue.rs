@@ -20,7 +20,7 @@ pub use self::status::ActionStatus;
 
 use self::dispatcher::{Dispatcher, Job};
 use self::status::Shared;
-use crate::{Action, ActionEvent};
+use crate::{Action, ActionError, ActionEvent};
 
 /// How long the thread may take to let go of blocking calls once everything else has ended.
 const LET_GO: Duration = Duration::from_millis(200);
@@ -57,6 +57,24 @@ impl Default for QueueConfig {
     }
 }
 
+/// How one attempt ended: for logs and for the audit trail.
+#[derive(Debug)]
+pub struct Outcome<'a> {
+    /// Name of the action.
+    pub action: &'a str,
+    /// What it was about.
+    pub event: &'a ActionEvent,
+    /// Which attempt for this event, 1 for the first.
+    pub attempt: u32,
+    /// Why it failed; `None`: it did not.
+    pub error: Option<&'a ActionError>,
+    /// There will be another one.
+    pub again: bool,
+}
+
+/// Is told of every attempt, on the thread of the actions: it must not wait for anything.
+pub type Observer = Arc<dyn Fn(&Outcome<'_>) + Send + Sync>;
+
 /// All configured actions, running.
 pub struct Actions {
     queues: Vec<Queue>,
@@ -75,7 +93,10 @@ struct Queue {
 
 impl Actions {
     /// Starts one thread that serves all of them.
-    pub fn start(actions: Vec<(Arc<dyn Action>, QueueConfig)>) -> std::io::Result<Self> {
+    pub fn start(
+        actions: Vec<(Arc<dyn Action>, QueueConfig)>,
+        observer: &Observer,
+    ) -> std::io::Result<Self> {
         // TLS clients of other crates look for a provider of their own; ours is the only one.
         _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = Builder::new_current_thread()
@@ -85,7 +106,7 @@ impl Actions {
         let (ending, ended) = watch::channel(None);
         let (mut queues, mut dispatchers) = (Vec::new(), Vec::new());
         for (action, config) in actions {
-            let (queue, dispatcher) = queue(action, config, ended.clone());
+            let (queue, dispatcher) = queue(action, config, observer, ended.clone());
             queues.push(queue);
             dispatchers.push(dispatcher);
         }
@@ -163,6 +184,7 @@ impl Queue {
 fn queue(
     action: Arc<dyn Action>,
     config: QueueConfig,
+    observer: &Observer,
     ending: watch::Receiver<Option<Instant>>,
 ) -> (Queue, Dispatcher) {
     let shared = Arc::new(Shared::new(action.name()));
@@ -173,7 +195,7 @@ fn queue(
         jobs,
         shared: Arc::clone(&shared),
     };
-    (near, Dispatcher::new(action, config, shared, received, ending))
+    (near, Dispatcher::new(action, config, Arc::clone(observer), shared, received, ending))
 }
 
 /// Time for deadlines and pauses; tests stop it and move it on.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::{Action, ActionStatus, Actions, QueueConfig, TlsConfig};
+use crate::{Action, ActionStatus, Actions, Observer, QueueConfig, TlsConfig};
 
 /// Something must happen within this time.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,7 +39,12 @@ pub(crate) fn queued(action: Arc<dyn Action>) -> Actions {
         longest_pause: Duration::from_millis(200),
         ..QueueConfig::default()
     };
-    Actions::start(vec![(action, config)]).unwrap()
+    Actions::start(vec![(action, config)], &quiet()).unwrap()
+}
+
+/// An observer that says nothing.
+pub(crate) fn quiet() -> Observer {
+    Arc::new(|_| {})
 }
 
 /// Status of its only action.

@@ -98,7 +98,7 @@ fn a_server_that_dies_and_comes_back_misses_nothing() {
     }
     wait_until("attempts have failed", || status(&actions).retried > 1);
     let _second = server(port, folder.path()).unwrap();
-    let status = actions.shutdown(Duration::from_secs(60)).remove(0);
+    let status = actions.shutdown(Duration::from_mins(1)).remove(0);
     assert_eq!((status.done, status.failed, status.dropped), (19, 0, 0), "{status:?}");
     let mut keys: Vec<String> =
         documents(port).iter().map(|document| document.keys().nth(1).unwrap().clone()).collect();

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::status::Shared;
-use super::{QueueConfig, now};
+use super::{Observer, Outcome, QueueConfig, now};
 use crate::{Action, ActionError, ActionEvent, ActionKind, clock};
 
 /// Keys of events that are remembered, to recognise one that comes again.
@@ -45,6 +45,7 @@ enum Finished {
 pub(super) struct Dispatcher {
     action: Arc<dyn Action>,
     config: QueueConfig,
+    observer: Observer,
     shared: Arc<Shared>,
     received: mpsc::UnboundedReceiver<Job>,
     ending: watch::Receiver<Option<Instant>>,
@@ -61,6 +62,7 @@ impl Dispatcher {
     pub(super) fn new(
         action: Arc<dyn Action>,
         config: QueueConfig,
+        observer: Observer,
         shared: Arc<Shared>,
         received: mpsc::UnboundedReceiver<Job>,
         ending: watch::Receiver<Option<Instant>>,
@@ -68,6 +70,7 @@ impl Dispatcher {
         Self {
             action,
             config,
+            observer,
             shared,
             received,
             ending,
@@ -168,6 +171,7 @@ impl Dispatcher {
                 self.running -= 1;
                 match result {
                     Ok(()) => {
+                        self.observe(&target, None, false);
                         self.shared.change(|status| {
                             status.done += 1;
                             status.last_success = Some(clock::now());
@@ -187,6 +191,7 @@ impl Dispatcher {
         let key = job.event.key();
         let pause = self.pause(&key, job.attempts, error.retry_after);
         let again = error.retry && now() + pause < job.submitted + self.config.deadline;
+        self.observe(&target, Some(&error), again);
         let mut message = error.message;
         if error.retry && !again {
             message = format!("given up after {} attempts: {message}", job.attempts);
@@ -205,6 +210,18 @@ impl Dispatcher {
             self.keys.remove(&key);
             self.next_of(&target);
         }
+    }
+
+    /// Tells of an attempt for the first event of a lane.
+    fn observe(&self, target: &Target, error: Option<&ActionError>, again: bool) {
+        let Some(job) = self.lanes.get(target).and_then(|lane| lane.jobs.front()) else { return };
+        (self.observer)(&Outcome {
+            action: self.action.name(),
+            event: &job.event,
+            attempt: job.attempts,
+            error,
+            again,
+        });
     }
 
     /// Takes the first event of a lane away; the next one may be tried.

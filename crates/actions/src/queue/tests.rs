@@ -7,14 +7,15 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
 
 use super::*;
+use crate::server::quiet;
 use crate::{ActionError, ActionKind, Applying, fixture};
 
 /// What the n-th attempt comes to.
-type Outcome = Box<dyn Fn(&ActionEvent, usize) -> Result<(), ActionError> + Send + Sync>;
+type Answer = Box<dyn Fn(&ActionEvent, usize) -> Result<(), ActionError> + Send + Sync>;
 
 /// An action that takes a second and says what it did.
 struct Recorder {
-    outcome: Outcome,
+    outcome: Answer,
     attempts: AtomicUsize,
     in_the_air: AtomicUsize,
     most_in_the_air: AtomicUsize,
@@ -28,7 +29,7 @@ struct Tried {
     ok: bool,
 }
 
-fn recorder(outcome: Outcome) -> (Arc<Recorder>, UnboundedReceiver<Tried>) {
+fn recorder(outcome: Answer) -> (Arc<Recorder>, UnboundedReceiver<Tried>) {
     let (tried, seen) = unbounded_channel();
     let recorder = Recorder {
         outcome,
@@ -76,7 +77,7 @@ struct Run {
 
 fn run(action: &Arc<Recorder>, config: QueueConfig) -> Run {
     let (ending, ended) = watch::channel(None);
-    let (queue, dispatcher) = queue(Arc::clone(action) as _, config, ended);
+    let (queue, dispatcher) = queue(Arc::clone(action) as _, config, &quiet(), ended);
     Run { queue, ending, far: tokio::spawn(dispatcher.run()) }
 }
 
@@ -175,7 +176,7 @@ async fn a_hanging_attempt_ends_and_a_panic_is_an_error() {
     }
     let (ending, ended) = watch::channel(None);
     let config = QueueConfig { deadline: Duration::from_secs(100), ..QueueConfig::default() };
-    let (queue, dispatcher) = queue(Arc::new(Hangs), config, ended);
+    let (queue, dispatcher) = queue(Arc::new(Hangs), config, &quiet(), ended);
     let far = tokio::spawn(dispatcher.run());
     queue.submit(&fixture::shared(ActionKind::Banned, 2));
     sleep(Duration::from_secs(1)).await;
@@ -275,10 +276,24 @@ async fn a_target_that_pauses_holds_up_nobody_else() {
 
 #[test]
 fn the_thread_starts_works_and_ends() {
-    let (action, mut seen) = recorder(Box::new(|_, _| Ok(())));
-    let actions = Actions::start(vec![(action, QueueConfig::default())]).unwrap();
-    assert_eq!(actions.submit(&fixture::shared(ActionKind::Banned, 1)), 0);
+    let outcome = |_: &ActionEvent, n| match n {
+        0 => Err(ActionError::temporary("not yet")),
+        _ => Ok(()),
+    };
+    let (action, mut seen) = recorder(Box::new(outcome));
+    let (told, outcomes) = std::sync::mpsc::channel();
+    let observer: Observer = Arc::new(move |outcome: &Outcome<'_>| {
+        let error = outcome.error.map(ToString::to_string);
+        told.send((outcome.event.key(), outcome.attempt, error, outcome.again)).unwrap();
+    });
+    let config = QueueConfig { first_pause: Duration::from_millis(1), ..QueueConfig::default() };
+    let actions = Actions::start(vec![(action, config)], &observer).unwrap();
+    let event = fixture::shared(ActionKind::Banned, 1);
+    assert_eq!(actions.submit(&event), 0);
+    assert!(!seen.blocking_recv().unwrap().ok);
     assert!(seen.blocking_recv().unwrap().ok);
+    let first = (event.key(), 1, Some("not yet".to_owned()), true);
+    assert_eq!(outcomes.iter().take(2).collect::<Vec<_>>(), [first, (event.key(), 2, None, false)]);
     let [status] = &actions.shutdown(Duration::from_secs(10))[..] else { panic!("one action") };
     assert_eq!((status.name.as_str(), status.done, status.running), ("recorder", 1, 0));
 }

@@ -1,10 +1,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
 use super::*;
-use crate::{ActionStatus, Actions, LocalTime, QueueConfig, fixture};
+use crate::{ActionStatus, Actions, LocalTime, QueueConfig, fixture, server};
 
 const BAN: &str = include_str!("../../testdata/fastnetmon-1.2.4-ban.txt");
 
@@ -46,9 +47,9 @@ impl Folder {
 fn run(config: Config, events: &[ActionEvent]) -> ActionStatus {
     let script = Script::new(config).unwrap();
     let queue = QueueConfig { first_pause: Duration::from_millis(20), ..QueueConfig::default() };
-    let actions = Actions::start(vec![(std::sync::Arc::new(script), queue)]).unwrap();
+    let actions = Actions::start(vec![(Arc::new(script), queue)], &server::quiet()).unwrap();
     for event in events {
-        actions.submit(&std::sync::Arc::new(event.clone()));
+        actions.submit(&Arc::new(event.clone()));
     }
     actions.shutdown(Duration::from_mins(1)).remove(0)
 }
@@ -218,7 +219,7 @@ fn five_hundred_at_once_stay_within_bounds_and_in_order() {
                 echo \"$1 $4\" >> \"$d/calls.n\"\nrmdir \"$d/up.$$\"";
     let script = Script::new(Config::new(folder.script(body))).unwrap();
     let queue = QueueConfig { concurrency: 6, ..QueueConfig::default() };
-    let actions = Actions::start(vec![(std::sync::Arc::new(script), queue)]).unwrap();
+    let actions = Actions::start(vec![(Arc::new(script), queue)], &server::quiet()).unwrap();
     let hosts = 500u64;
     for kind in [ActionKind::Banned, ActionKind::Unbanned] {
         for host in 0..hosts {
@@ -226,7 +227,7 @@ fn five_hundred_at_once_stay_within_bounds_and_in_order() {
             event.attack.target = tidewall_model::Target::Host(tidewall_model::Address::v4(
                 0x0a00_0000 + host as u32,
             ));
-            actions.submit(&std::sync::Arc::new(event));
+            actions.submit(&Arc::new(event));
         }
     }
     let status = actions.shutdown(Duration::from_mins(5)).remove(0);
