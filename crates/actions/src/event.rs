@@ -98,8 +98,8 @@ pub struct ActionEvent {
     /// Why, in the words of that person, or of the policy.
     pub note: String,
     /// Frames of the attack, oldest first; empty when the source has none. Queues hold events until
-    /// they are carried out: whoever captures keeps this to what a pcap file is worth (the reference
-    /// kept 500 frames).
+    /// they are carried out: whoever captures keeps this to what a pcap file is worth (the
+    /// reference kept 500 frames).
     pub frames: Vec<CapturedFrame>,
 }
 

@@ -33,7 +33,8 @@ const LOGIN_REFUSED: [i32; 2] = [18, 13];
 /// Which documents are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Shape {
-    /// At a ban, a document with one field, `<ip with lines below>_information_<dd_mm_yy_HH:MM:SS>`.
+    /// At a ban, a document with one field, `<ip with lines
+    /// below>_information_<dd_mm_yy_HH:MM:SS>`.
     #[default]
     Reference,
     /// One document for each attack, replaced at each event; its `_id` is the attack's uuid. The

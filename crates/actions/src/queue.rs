@@ -124,8 +124,8 @@ impl Actions {
         Ok(Self { queues, ending, thread: Some(thread) })
     }
 
-    /// Gives an event to every action that wants it. Never waits. Says how many actions had no room;
-    /// their status counts it as dropped.
+    /// Gives an event to every action that wants it. Never waits. Says how many actions had no
+    /// room; their status counts it as dropped.
     pub fn submit(&self, event: &Arc<ActionEvent>) -> usize {
         self.queues.iter().filter(|queue| !queue.submit(event)).count()
     }

@@ -1,6 +1,6 @@
 //! Attack files: the report under the reference's names, the JSON document, and the captured frames
-//! as pcap. Files appear whole or not at all, the oldest give way to new ones, and a full disk is an
-//! error that is tried again.
+//! as pcap. Files appear whole or not at all, the oldest give way to new ones, and a full disk is
+//! an error that is tried again.
 
 #[cfg(test)]
 mod tests;
@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use tidewall_model::Direction;
+
 use crate::report_text::{Generation, Style};
 use crate::{
     Action, ActionError, ActionEvent, ActionKind, Applying, CapturedFrame, ConfigError, report_json,
@@ -21,6 +23,10 @@ use crate::{
 
 /// Longest name of a target within a file's name, in bytes.
 const MAX_TARGET: usize = 120;
+/// End of the stem of outgoing attacks, but not of reports, whose names are the reference's.
+const OUTGOING: &str = "_outgoing";
+/// Reports are added to a file of this many bytes at most; a larger one is begun anew.
+const MAX_REPORT: u64 = 1 << 20;
 /// Endings of our files: others in the same folder are left alone.
 const ENDINGS: [&str; 3] = ["txt", "json", "pcap"];
 /// Frames of a pcap file are cut at this length in bytes, as the reference cut them.
@@ -113,12 +119,16 @@ impl Folder {
     fn write(&self, event: &ActionEvent) -> Result<(), ActionError> {
         let config = &self.config;
         self.make_room().map_err(|error| explain(&config.folder, &error))?;
-        let stem = self.stem(event);
+        let mut stem = self.stem(event);
         if event.kind == ActionKind::Banned {
-            self.write_file(&format!("{stem}.txt"), 0o644, self.text(event).as_bytes())?;
-            if config.pcap && !event.frames.is_empty() {
-                self.write_file(&format!("{stem}.pcap"), 0o600, &pcap(&event.frames))?;
-            }
+            self.write_report(&format!("{stem}.txt"), &self.text(event))?;
+        }
+        // A host may attack and be attacked in the same second.
+        if event.attack.direction == Direction::Outgoing {
+            stem.push_str(OUTGOING);
+        }
+        if event.kind == ActionKind::Banned && config.pcap && !event.frames.is_empty() {
+            self.write_file(&format!("{stem}.pcap"), 0o600, &pcap(&event.frames))?;
         }
         if config.json {
             let json = report_json::to_json(event, &config.style) + "\n";
@@ -149,6 +159,20 @@ impl Folder {
             text += &(style.details(event) + "\n\n");
         }
         text
+    }
+
+    /// Adds to what another attack of the same second has left there, as the reference does.
+    fn write_report(&self, name: &str, text: &str) -> Result<(), ActionError> {
+        let path = self.config.folder.join(name);
+        let before = match fs::metadata(&path) {
+            Ok(metadata) if metadata.len() <= MAX_REPORT => fs::read(&path).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        // An event that is tried again has left its text already.
+        if before.ends_with(text.as_bytes()) {
+            return Ok(());
+        }
+        self.write_file(name, 0o644, &[before.as_slice(), text.as_bytes()].concat())
     }
 
     /// Writes beside the file, then puts it in its place: a reader never sees half of it.
@@ -217,7 +241,8 @@ impl Folder {
 /// Does the name end as our names do, in `_dd_mm_yy_HH:MM:SS`?
 fn is_stamped(path: &Path) -> bool {
     let shape = b"_00_00_00_00:00:00";
-    let stem = path.file_stem().and_then(OsStr::to_str).unwrap_or_default().as_bytes();
+    let stem = path.file_stem().and_then(OsStr::to_str).unwrap_or_default();
+    let stem = stem.strip_suffix(OUTGOING).unwrap_or(stem).as_bytes();
     let Some(at) = stem.len().checked_sub(shape.len()) else { return false };
     stem.iter().skip(at).zip(shape).all(|(have, want)| match want {
         b'0' => have.is_ascii_digit(),

@@ -1,6 +1,6 @@
-//! Redis: the keys and values that the reference writes, or a shape that can be queried; with login,
-//! TLS, time limits and expiry. It speaks the protocol itself: a handful of commands over one
-//! connection for each event, so a server that comes back is found at once.
+//! Redis: the keys and values that the reference writes, or a shape that can be queried; with
+//! login, TLS, time limits and expiry. It speaks the protocol itself: a handful of commands over
+//! one connection for each event, so a server that comes back is found at once.
 
 #[cfg(test)]
 mod tests;
@@ -29,8 +29,8 @@ pub enum Shape {
     /// `[prefix_]<ip>_packets_dump`; at a ban only, and each overwrites the one before.
     #[default]
     Reference,
-    /// `[prefix_]attack:<uuid>` with the newest document of each attack, and sorted sets of uuids by
-    /// the time of detection: `[prefix_]attacks`, and `[prefix_]attacks:<target>`.
+    /// `[prefix_]attack:<uuid>` with the newest document of each attack, and sorted sets of uuids
+    /// by the time of detection: `[prefix_]attacks`, and `[prefix_]attacks:<target>`.
     Queryable,
 }
 

@@ -1,6 +1,6 @@
-//! The notify script: called as the reference calls it (four arguments; the report on standard input
-//! for `ban`, nothing for `unban`), but without a shell, with a time limit, and with the event in
-//! environment variables or as JSON beside it.
+//! The notify script: called as the reference calls it (four arguments; the report on standard
+//! input for `ban`, nothing for `unban`), but without a shell, with a time limit, and with the
+//! event in environment variables or as JSON beside it.
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 use crate::{Action, ActionStatus, Actions, Observer, QueueConfig, TlsConfig};
 
@@ -193,6 +194,23 @@ impl Certificate {
             .with_single_cert(vec![made.cert.der().clone()], key)
             .unwrap();
         Self { folder, server: Arc::new(server) }
+    }
+
+    /// A server that asks its clients for the certificate of `client`.
+    pub(crate) fn server_that_asks_for(&self, client: &Self) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        for certificate in client.client().authorities("test").unwrap() {
+            roots.add(certificate).unwrap();
+        }
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier.build().unwrap())
+            .with_cert_resolver(Arc::clone(&self.server.cert_resolver));
+        Arc::new(server)
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {

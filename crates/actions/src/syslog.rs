@@ -1,5 +1,5 @@
-//! Syslog: RFC 5424 over UDP (RFC 5426), TCP (RFC 6587) and TLS (RFC 5425); the message in plain words
-//! with the facts as structured data, or in CEF for security tools.
+//! Syslog: RFC 5424 over UDP (RFC 5426), TCP (RFC 6587) and TLS (RFC 5425); the message in plain
+//! words with the facts as structured data, or in CEF for security tools.
 
 #[cfg(test)]
 mod tests;

@@ -21,8 +21,8 @@ pub struct Config {
     pub name: String,
     /// Where to; many services have a token in it.
     pub url: Secret,
-    /// Key of the signature. With it each request carries `X-Signature: sha256=` and the HMAC-SHA256
-    /// of the body in hexadecimal digits.
+    /// Key of the signature. With it each request carries `X-Signature: sha256=` and the
+    /// HMAC-SHA256 of the body in hexadecimal digits.
     pub signing_key: Option<Secret>,
     /// Value of the header `Authorization`.
     pub authorization: Option<Secret>,

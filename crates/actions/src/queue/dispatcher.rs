@@ -108,7 +108,7 @@ impl Dispatcher {
                         self.received.close();
                     }
                 }
-                () = sleep_until(last_moment.unwrap_or_else(now)), if last_moment.is_some() => break,
+                () = until(last_moment), if last_moment.is_some() => break,
             }
         }
         self.give_up();
@@ -280,6 +280,14 @@ impl Dispatcher {
                 status.last_error = Some((clock::now(), message));
             }
         });
+    }
+}
+
+/// Sleeps until then; for ever without a time.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

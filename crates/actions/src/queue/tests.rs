@@ -319,7 +319,8 @@ proptest! {
     /// they were submitted, each once, and bounds hold.
     #[test]
     fn order_per_target_is_kept(plan in plan()) {
-        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let mut builder = Builder::new_current_thread();
+        let runtime = builder.enable_time().start_paused(true).build().unwrap();
         runtime.block_on(check(plan))?;
     }
 }

@@ -68,6 +68,24 @@ fn the_json_document_follows_the_attack() {
 }
 
 #[test]
+fn attacks_of_the_same_host_in_the_same_second_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = Record::new(config(folder.path())).unwrap();
+    let towards = fixture::event(ActionKind::Banned, 1);
+    let mut from = fixture::event(ActionKind::Banned, 1);
+    from.attack.direction = Direction::Outgoing;
+    for event in [&towards, &from, &from] {
+        write(&record, event).unwrap();
+    }
+    let stem = "192.0.2.1_21_11_26_13:56:51";
+    let endings = [".json", ".pcap", ".txt", "_outgoing.json", "_outgoing.pcap"];
+    assert_eq!(names(folder.path()), endings.map(|ending| format!("{stem}{ending}")));
+    assert_eq!(record.0.found().unwrap().len(), 5, "all of them are ours");
+    let text = fs::read_to_string(folder.path().join(format!("{stem}.txt"))).unwrap();
+    assert_eq!(text, record.0.text(&towards) + &record.0.text(&from));
+}
+
+#[test]
 fn pcap_files_hold_what_was_captured() {
     let frames = [
         CapturedFrame {

@@ -215,7 +215,8 @@ fn groups_may_have_scripts_of_their_own_or_none() {
 #[test]
 fn five_hundred_at_once_stay_within_bounds_and_in_order() {
     let folder = Folder::new();
-    let body = "d=\"$(dirname \"$0\")\"\nmkdir \"$d/up.$$\"\nls -d \"$d\"/up.* 2>/dev/null | wc -l >> \"$d/most.n\"\n\
+    let body = "d=\"$(dirname \"$0\")\"\nmkdir \"$d/up.$$\"\n\
+                ls -d \"$d\"/up.* 2>/dev/null | wc -l >> \"$d/most.n\"\n\
                 echo \"$1 $4\" >> \"$d/calls.n\"\nrmdir \"$d/up.$$\"";
     let script = Script::new(Config::new(folder.script(body))).unwrap();
     let queue = QueueConfig { concurrency: 6, ..QueueConfig::default() };

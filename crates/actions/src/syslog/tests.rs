@@ -118,6 +118,22 @@ fn tls_checks_certificates() {
     assert!(error.message.contains("certificate"), "{error}");
 }
 
+#[test]
+fn tls_shows_our_certificate_where_it_is_asked_for() {
+    let (theirs, ours) = (Certificate::new(), Certificate::new());
+    let (server, received) = receiver(Some(theirs.server_that_asks_for(&ours)));
+    let event = fixture::event(ActionKind::Started, 1);
+    let with = |identity| {
+        let tls = TlsConfig { identity, ..theirs.client() };
+        let syslog = Syslog::new(config(server.port, Transport::Tls(tls))).unwrap();
+        attempt(&syslog, &event)
+    };
+    with(Some((ours.file("ca.pem"), ours.file("key.pem")))).unwrap();
+    assert!(received.recv().unwrap().contains(" <130>1 "));
+    let error = with(None).unwrap_err();
+    assert!(error.retry, "{error}");
+}
+
 /// A real rsyslog that writes what it understood to a file.
 fn rsyslog(port: u16, folder: &std::path::Path) -> Option<Daemon> {
     let out = folder.join("out");
