@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tidewall_model::{Address, Target};
 
-use crate::server::{self, Listener, attempt, free_port, wait_until};
+use crate::server::{self, DEAD_PORT, Listener, attempt, wait_until};
 use crate::{
     Action, ActionKind, Actions, Config, QueueConfig, Secret, chat, fixture, mail, record, redis,
     script, syslog, webhook,
@@ -115,7 +115,7 @@ fn secrets_are_not_printed() {
 fn a_server_that_is_gone_is_worth_another_attempt() {
     let folder = tempfile::tempdir().unwrap();
     let event = fixture::event(ActionKind::Banned, 1);
-    for config in all(free_port(), folder.path()) {
+    for config in all(DEAD_PORT, folder.path()) {
         let (kind, local) = (config.kind(), is_local(&config));
         let action = config.build().unwrap();
         match attempt(action.as_ref(), &event) {
@@ -150,7 +150,7 @@ fn a_server_that_says_nothing_does_not_hold_an_attempt_for_ever() {
 fn five_hundred_attacks_at_once_towards_dead_servers() {
     let folder = tempfile::tempdir().unwrap();
     let mut list: Vec<(Arc<dyn Action>, QueueConfig)> = Vec::new();
-    for config in all(free_port(), folder.path()) {
+    for config in all(DEAD_PORT, folder.path()) {
         let queue = QueueConfig { capacity: 600, ..config.queue() };
         list.push((config.build().unwrap(), queue));
     }

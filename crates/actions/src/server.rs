@@ -62,7 +62,10 @@ pub(crate) fn attempt(
     runtime.block_on(action.apply(event))
 }
 
-/// A port that nobody listens on.
+/// A port on which nobody ever listens: tcpmux.
+pub(crate) const DEAD_PORT: u16 = 1;
+
+/// A port that nobody listens on yet.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::server::{Daemon, attempt, free_port, listens, queued, status, wait_until};
+use crate::server::{DEAD_PORT, Daemon, attempt, free_port, listens, queued, status, wait_until};
 use crate::{LocalTime, fixture};
 
 /// A server that speaks the protocol, where one is installed: `TIDEWALL_MONGODB` names the program
@@ -130,7 +130,7 @@ fn an_attack_is_one_document_that_follows_it_and_a_repetition_is_none() {
 
 #[test]
 fn a_dead_server_costs_the_time_limit() {
-    let settings = Config { timeout: Duration::from_millis(300), ..config(free_port()) };
+    let settings = Config { timeout: Duration::from_millis(300), ..config(DEAD_PORT) };
     let mongo = MongoDb::new(settings).unwrap();
     let error = attempt(&mongo, &fixture::event(ActionKind::Banned, 1)).unwrap_err();
     assert!(error.retry && error.message.starts_with("mongodb: "), "{error}");
