@@ -18,7 +18,8 @@ fn exported(plugin: &str, settings: &[&str], records: &[FlowRecord]) -> Option<V
     fs::write(&pcap, capture(records)).unwrap();
     let (socket, to) = receiver();
     let text = format!(
-        "daemonize: false\npcap_savefile: {}\nplugins: {plugin}[out]\n{plugin}_receiver[out]: {to}\n\
+        "daemonize: false\npcap_savefile: {}\nplugins: {plugin}[out]\n\
+         {plugin}_receiver[out]: {to}\n\
          aggregate[out]: src_host,dst_host,src_port,dst_port,proto,tos\n{}\n",
         pcap.display(),
         settings.join("\n")
