@@ -1,5 +1,6 @@
-//! Templates, samplers and data in the names of ten thousand exporters take no more memory than their limits
-//! allow: a counting allocator sees to it. The counts are those of the test's own thread.
+//! Templates, samplers and data in the names of ten thousand exporters take no more memory than
+//! their limits allow: a counting allocator sees to it. The counts are those of the test's own
+//! thread.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(unsafe_code, reason = "a global allocator cannot be written without")]

@@ -17,14 +17,13 @@ fn exported(plugin: &str, settings: &[&str], records: &[FlowRecord]) -> Option<V
     let [pcap, file, log] = ["in.pcap", "conf", "log"].map(|name| folder.path().join(name));
     fs::write(&pcap, capture(records)).unwrap();
     let (socket, to) = receiver();
-    let mut text = format!(
-        "daemonize: false\npcap_savefile: {}\nplugins: {plugin}[out]\n{plugin}_receiver[out]: {to}\n\
-         aggregate[out]: src_host,dst_host,src_port,dst_port,proto,tos\n",
-        pcap.display()
+    let text = format!(
+        "daemonize: false\npcap_savefile: {}\nplugins: {plugin}[out]\n\
+         {plugin}_receiver[out]: {to}\n\
+         aggregate[out]: src_host,dst_host,src_port,dst_port,proto,tos\n{}\n",
+        pcap.display(),
+        settings.join("\n")
     );
-    for setting in settings {
-        text += &format!("{setting}\n");
-    }
     fs::write(&file, text).unwrap();
     let mut process = Process::start(&program, ["-f".as_ref(), file.as_os_str()], &log);
     Some(receive(&socket, &mut process))
