@@ -84,7 +84,7 @@ pub struct Sources {
 enum Opened {
     /// With the number of the socket among those of its port.
     Flows(UdpSource, Collector, usize),
-    Frames(FrameSource, FrameCollector),
+    Frames(Box<(FrameSource, FrameCollector)>),
 }
 
 impl Sources {
@@ -140,7 +140,7 @@ impl Sources {
     fn mirror(&mut self, mirror: &Mirror, frames: Frames) -> anyhow::Result<()> {
         let collector = || FrameCollector::new(frames.tunnels, frames.length, mirror.sampling);
         let mut add = |name: String, source| {
-            self.list.push((name, Opened::Frames(source, collector())));
+            self.list.push((name, Opened::Frames(Box::new((source, collector())))));
         };
         match &mirror.source {
             MirrorSource::AfPacket(config) => {
@@ -154,7 +154,7 @@ impl Sources {
             MirrorSource::AfXdp(config) => {
                 for source in AfXdpSource::open_all(config)? {
                     let name = format!("af_xdp {} queue {}", config.interface, source.queue());
-                    add(name, FrameSource::AfXdp(source));
+                    add(name, FrameSource::AfXdp(Box::new(source)));
                 }
             }
             MirrorSource::Pcap(config) => {
@@ -188,7 +188,10 @@ impl Opened {
                 });
                 Box::new(FlowFeed { source, collector, creditor, clock, seq: 0, state: file })
             }
-            Self::Frames(source, collector) => Box::new(FrameFeed { source, collector, clock }),
+            Self::Frames(opened) => {
+                let (source, collector) = *opened;
+                Box::new(FrameFeed { source, collector, clock })
+            }
         }
     }
 }
@@ -253,7 +256,9 @@ impl Live {
         ];
         self.plan.policy.clone_from(&plan.policy);
         for (table, _) in waits.iter().filter(|(_, differs)| *differs) {
-            said += &format!("; [{table}] is new and takes effect when the service is restarted");
+            said.push_str("; [");
+            said.push_str(table);
+            said.push_str("] is new and takes effect when the service is restarted");
         }
         said
     }

@@ -19,7 +19,7 @@ pub enum FrameSource {
     /// AF_PACKET.
     AfPacket(AfPacketSource),
     /// AF_XDP.
-    AfXdp(AfXdpSource),
+    AfXdp(Box<AfXdpSource>),
     /// libpcap.
     Pcap(PcapSource),
     /// Another program.
