@@ -83,7 +83,7 @@ pub struct Sources {
 /// A source that is open.
 enum Opened {
     /// With the number of the socket among those of its port.
-    Flows(UdpSource, Collector, usize),
+    Flows(Box<(UdpSource, Collector, usize)>),
     Frames(Box<(FrameSource, FrameCollector)>),
 }
 
@@ -132,7 +132,7 @@ impl Sources {
         for (number, source) in UdpSource::open_group(&config, workers)?.into_iter().enumerate() {
             self.warnings.extend(source.warning().map(|warning| warning.to_string()));
             let name = format!("{word} {} #{number}", source.local_address());
-            self.list.push((name, Opened::Flows(source, collector(), number)));
+            self.list.push((name, Opened::Flows(Box::new((source, collector(), number)))));
         }
         Ok(())
     }
@@ -179,7 +179,8 @@ impl Opened {
     /// Ready to be driven by a worker.
     fn feed(self, plan: &Plan, clock: Clock, state: Option<&State>) -> Box<dyn Feed> {
         match self {
-            Self::Flows(source, mut collector, number) => {
+            Self::Flows(opened) => {
+                let (source, mut collector, number) = *opened;
                 let creditor = Creditor::new(plan.flows.crediting);
                 let port = source.local_address().port();
                 let file = state.map(|state| {

@@ -56,11 +56,11 @@ impl Service {
             "networks = [\"192.0.2.0/24\", \"2001:db8:2::/64\"]\n{limits}\n\
              [listen]\nsflow = [\"127.0.0.1:{}\"]\nnetflow = [\"127.0.0.1:{}\"]\n\
              receive_buffer = \"1M\"\n\
-             [service]\ncontrol = {:?}\nstate = {:?}\n",
+             [service]\ncontrol = \"{}\"\nstate = \"{}\"\n",
             self.sflow,
             self.netflow,
-            self.path("control.sock"),
-            self.path("state"),
+            self.path("control.sock").display(),
+            self.path("state").display(),
         );
         fs::write(self.path("tidewall.toml"), text).unwrap();
     }
@@ -328,7 +328,7 @@ fn a_second_service_does_not_take_the_socket_of_the_first() {
     let mut second = Service::prepared(folder, sflow, netflow);
     second.configure(LIMITS);
     let text = fs::read_to_string(second.path("tidewall.toml")).unwrap();
-    let socket = |s: &Service| format!("{:?}", s.path("control.sock"));
+    let socket = |s: &Service| s.path("control.sock").display().to_string();
     let text = text.replace(&socket(&second), &socket(&service));
     fs::write(second.path("tidewall.toml"), text).unwrap();
     second.child = second.spawn();
