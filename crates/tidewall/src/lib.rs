@@ -8,5 +8,6 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod demo;
+pub mod journal;
 pub mod replay;
 pub mod report;

@@ -11,7 +11,7 @@ use tidewall_model::{
 use super::decision::{Decided, Decision, End};
 use super::incident::{Phase, Subject};
 use super::rails::Refusal;
-use super::table::{Claim, Key, Log};
+use super::table::{Claim, Key, Log, cut};
 use super::{Planner, measure_of, subjects_of};
 
 /// Longest name of a person that is kept, in characters.
@@ -262,9 +262,4 @@ impl Planner {
             .max_by_key(|(prefix, _)| prefix.len())
             .map_or_else(|| GLOBAL.to_owned(), |(_, name)| name.clone())
     }
-}
-
-/// At most so many characters, none of which moves the cursor of a terminal.
-fn cut(text: &str, most: usize) -> String {
-    text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

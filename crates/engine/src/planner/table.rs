@@ -289,7 +289,7 @@ impl Table {
                 _ if key.dry_run || matches!(permit, Permit::Waiting) => return Vec::new(),
                 MitigationOutcome::Applied => MitigationStatus::Active,
                 MitigationOutcome::Failed(why) => {
-                    MitigationStatus::Failed(why.chars().take(LONGEST_TEXT).collect())
+                    MitigationStatus::Failed(cut(&why, LONGEST_TEXT))
                 }
                 MitigationOutcome::Withdrawn => {
                     MitigationStatus::Failed("the action has lost it".to_owned())
@@ -465,4 +465,9 @@ fn is_same(a: &CausedBy, b: &CausedBy) -> bool {
         (CausedBy::Operator { .. }, CausedBy::Operator { .. }) => true,
         _ => false,
     }
+}
+
+/// At most so many characters, none of which moves the cursor of a terminal.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
