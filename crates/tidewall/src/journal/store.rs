@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use redb::backends::FileBackend;
 use redb::{
-    Builder,    Database, Key, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
-    WriteTransaction,
+    Builder, Database, Key, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition, WriteTransaction,
 };
 use tidewall_engine::planner::Saved;
 use tidewall_model::{Mitigation, Timestamp};
@@ -90,23 +90,25 @@ impl Store {
     }
 
     fn open(path: &Path, check: bool) -> Result<Self, JournalError> {
-        guarded(path, || {
-            let database = builder().set_check_integrity_on_open(check).open(path)?;
-            let store = Self { path: path.to_owned(), database };
-            let format = {
-                let read = store.database.begin_read()?;
-                let numbers = read.open_table(NUMBERS)?;
-                numbers.get("format")?.map(|format| format.value())
-            };
-            // Tables that are missing or of another type are damage, too.
+        let database =
+            guarded(path, || Ok(builder().set_check_integrity_on_open(check).open(path)?))?;
+        Self::of(path, database)
+    }
+
+    /// A journal in an open database, which may be another's.
+    pub(super) fn of(path: &Path, database: Database) -> Result<Self, JournalError> {
+        let store = Self { path: path.to_owned(), database };
+        let format = guarded(path, || {
             let read = store.database.begin_read()?;
+            // Tables that are missing or of another type are damage, too.
             read.open_table(TEXTS)?;
             read.open_table(MITIGATIONS)?;
             read.open_table(ATTACKS)?;
             read.open_table(DECISIONS)?;
-            Ok((store, format))
-        })
-        .and_then(|(store, format)| match format {
+            let format = read.open_table(NUMBERS)?.get("format")?;
+            Ok(format.map(|format| format.value()))
+        })?;
+        match format {
             Some(1..=FORMAT) => Ok(store),
             Some(found) if found > FORMAT => {
                 Err(JournalError::Newer { path: path.to_owned(), found, known: FORMAT })
@@ -115,7 +117,7 @@ impl Store {
                 path: path.to_owned(),
                 why: "it does not say its format".to_owned(),
             }),
-        })
+        }
     }
 
     /// The number of the next entry of the history.
@@ -280,18 +282,24 @@ fn create(path: &Path) -> Result<(), JournalError> {
     let file = options.open(&new).map_err(failed)?;
     guarded(path, || {
         let database = builder().create_with_backend(FileBackend::new(file)?)?;
-        let write = database.begin_write()?;
-        write.open_table(NUMBERS)?.insert("format", FORMAT)?;
-        touch(&write, TEXTS)?;
-        touch(&write, MITIGATIONS)?;
-        touch(&write, ATTACKS)?;
-        touch(&write, DECISIONS)?;
-        write.commit()?;
+        fill(&database)?;
         database.close()?;
         Ok(())
     })?;
     fs::rename(&new, path).map_err(failed)?;
     sync_folder(path).map_err(failed)
+}
+
+/// Makes the tables of an empty journal.
+pub(super) fn fill(database: &Database) -> Result<(), redb::Error> {
+    let write = database.begin_write()?;
+    write.open_table(NUMBERS)?.insert("format", FORMAT)?;
+    touch(&write, TEXTS)?;
+    touch(&write, MITIGATIONS)?;
+    touch(&write, ATTACKS)?;
+    touch(&write, DECISIONS)?;
+    write.commit()?;
+    Ok(())
 }
 
 fn touch<K: Key + 'static, V: redb::Value + 'static>(
