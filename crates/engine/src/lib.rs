@@ -22,6 +22,7 @@ mod evidence;
 mod flows;
 mod lpm;
 mod marks;
+pub mod planner;
 mod policy;
 mod recent;
 mod samples;

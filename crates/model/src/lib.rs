@@ -12,6 +12,7 @@ mod attack;
 mod class;
 mod counters;
 mod drop_reason;
+mod mitigation;
 mod prefix;
 mod record;
 mod time;
@@ -24,6 +25,10 @@ pub use attack::{
 pub use class::{Direction, TrafficClass};
 pub use counters::{Count, DirectedCounters, TrafficCounters};
 pub use drop_reason::{DropCounters, DropReason};
+pub use mitigation::{
+    Cause, CausedBy, FilterAction, FilterRule, Mitigation, MitigationCommand, MitigationId,
+    MitigationKind, MitigationOutcome, MitigationStatus,
+};
 pub use prefix::{Prefix, PrefixError};
 pub use record::{FlowRecord, Forwarding, Fragment, SamplingRate, TcpFlags, protocol};
 pub use time::Timestamp;

@@ -14,5 +14,6 @@ pub mod exports;
 pub mod live;
 pub mod log;
 mod privileges;
+pub mod journal;
 pub mod replay;
 pub mod report;

@@ -1,0 +1,268 @@
+//! Mitigations: what is done about an attack, for how long, why, and how far it has come.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::{AttackId, Direction, Prefix, Target, Timestamp};
+
+/// Number of a mitigation: never given twice, restarts included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct MitigationId(pub u64);
+
+impl fmt::Display for MitigationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// What happens to traffic that a filter matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilterAction {
+    /// It is dropped.
+    Discard,
+    /// It passes up to so many bytes per second.
+    RateLimit(u64),
+}
+
+/// Which packets a filter takes, besides that they go to the mitigation's target. A filter without
+/// a destination cannot be written. Every condition that is present must hold; within a list one is
+/// enough, and an empty list is no condition.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct FilterRule {
+    /// Source is in this prefix.
+    pub source: Option<Prefix>,
+    /// IP protocol.
+    pub protocol: Option<u8>,
+    /// Source port is in one of these ranges, both ends included.
+    pub source_ports: Vec<(u16, u16)>,
+    /// Destination port is in one of these ranges.
+    pub destination_ports: Vec<(u16, u16)>,
+    /// Length of the IP packet in bytes is in one of these ranges.
+    pub packet_lengths: Vec<(u16, u16)>,
+    /// These TCP flags are set.
+    pub tcp_flags: Option<u16>,
+    /// It is a fragment (true), or a whole packet (false).
+    pub fragment: Option<bool>,
+    /// What happens to it.
+    pub action: FilterAction,
+}
+
+impl FilterRule {
+    /// Everything to the target, with this action.
+    pub const fn all(action: FilterAction) -> Self {
+        Self {
+            source: None,
+            protocol: None,
+            source_ports: Vec::new(),
+            destination_ports: Vec::new(),
+            packet_lengths: Vec::new(),
+            tcp_flags: None,
+            fragment: None,
+            action,
+        }
+    }
+}
+
+/// What is done.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MitigationKind {
+    /// People and scripts are told; they are told again when it is withdrawn.
+    Notify,
+    /// A filter for a part of the target's traffic (RFC 8955).
+    FlowSpec(FilterRule),
+    /// The target is announced towards a scrubber.
+    Divert,
+    /// All traffic to the target is dropped upstream (RFC 7999).
+    Blackhole,
+}
+
+impl MitigationKind {
+    /// Name as in JSON and in the configuration.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Notify => "notify",
+            Self::FlowSpec(_) => "flow_spec",
+            Self::Divert => "divert",
+            Self::Blackhole => "blackhole",
+        }
+    }
+
+    /// Does it change where traffic goes?
+    pub const fn is_route(&self) -> bool {
+        !matches!(self, Self::Notify)
+    }
+}
+
+impl fmt::Display for MitigationKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Who or what wants a mitigation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CausedBy {
+    /// An attack.
+    Attack {
+        /// Its number in the run that saw it; after a restart only target and direction tell.
+        id: AttackId,
+        /// Whom it hits, or who sends it.
+        target: Target,
+        /// Incoming: towards us. Outgoing: from us.
+        direction: Direction,
+    },
+    /// A person.
+    Operator {
+        /// Name, as the control socket knows it.
+        who: String,
+        /// What was said about it.
+        why: String,
+    },
+}
+
+/// One reason why a mitigation is up, and until when. A mitigation is up as long as it has any.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cause {
+    /// Who or what wants it.
+    pub by: CausedBy,
+    /// Until when.
+    pub ends: Timestamp,
+}
+
+/// How far a mitigation has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MitigationStatus {
+    /// Nothing is done before a person agrees.
+    AwaitingApproval,
+    /// Ordered, not yet confirmed.
+    Pending,
+    /// Confirmed.
+    Active,
+    /// It could not be applied, with the reason; the action may go on trying.
+    Failed(String),
+    /// Its end is ordered, not yet confirmed.
+    Withdrawing,
+    /// It is over, and nothing of it is left.
+    Withdrawn,
+}
+
+impl MitigationStatus {
+    /// Name as in JSON.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::AwaitingApproval => "awaiting_approval",
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Failed(_) => "failed",
+            Self::Withdrawing => "withdrawing",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+}
+
+impl fmt::Display for MitigationStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(why) => write!(f, "failed: {why}"),
+            other => f.write_str(other.name()),
+        }
+    }
+}
+
+/// One thing that is done, from its decision to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mitigation {
+    /// Its number.
+    pub id: MitigationId,
+    /// What is done.
+    pub kind: MitigationKind,
+    /// For whom. Of a route: the host or prefix that is announced.
+    pub target: Target,
+    /// Our network that the target lies in.
+    pub network: Option<Prefix>,
+    /// Host group by whose rules it was decided.
+    pub group: String,
+    /// Direction of the traffic that it was first decided for.
+    pub direction: Direction,
+    /// Why it is up.
+    pub causes: Vec<Cause>,
+    /// When it was decided.
+    pub created: Timestamp,
+    /// When it is over, unless something extends it: the end of its last cause.
+    pub ends: Timestamp,
+    /// How often the same victim had been mitigated shortly before.
+    pub round: u32,
+    /// Only said, never done.
+    pub dry_run: bool,
+    /// How far it has come.
+    pub status: MitigationStatus,
+}
+
+impl Mitigation {
+    /// The target as a prefix; `None` for the total of a host group.
+    pub fn prefix(&self) -> Option<Prefix> {
+        self.target.prefix()
+    }
+}
+
+/// What an action is told to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MitigationCommand {
+    /// Make it so. A mitigation that is applied already stays as it is.
+    Apply(Mitigation),
+    /// End it. One that is not there is withdrawn already.
+    Withdraw(Mitigation),
+}
+
+/// What an action answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MitigationOutcome {
+    /// It is applied.
+    Applied,
+    /// It could not be applied, or withdrawn; the action goes on trying or not.
+    Failed(String),
+    /// Nothing of it is left, or there never was.
+    Withdrawn,
+}
+
+impl Target {
+    /// A prefix as a target: a host where it holds one address only.
+    pub fn from_prefix(prefix: Prefix) -> Self {
+        if prefix.len() == prefix.family().bits() {
+            Self::Host(prefix.first())
+        } else {
+            Self::Network(prefix)
+        }
+    }
+
+    /// The target as a prefix; `None` for the total of a host group.
+    pub fn prefix(&self) -> Option<Prefix> {
+        match self {
+            Self::Host(address) => Some(Prefix::host(*address)),
+            Self::Network(prefix) => Some(*prefix),
+            Self::Group(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_of_one_address_is_a_host() {
+        for text in ["192.0.2.7/32", "2001:db8::7/128"] {
+            let prefix: Prefix = text.parse().unwrap();
+            assert_eq!(Target::from_prefix(prefix), Target::Host(prefix.first()));
+            assert_eq!(Target::from_prefix(prefix).prefix(), Some(prefix));
+        }
+        let prefix: Prefix = "192.0.2.0/31".parse().unwrap();
+        assert_eq!(Target::from_prefix(prefix), Target::Network(prefix));
+        assert_eq!(Target::Group("web".to_owned()).prefix(), None);
+    }
+}
