@@ -288,9 +288,7 @@ impl Table {
             let status = match outcome {
                 _ if key.dry_run || matches!(permit, Permit::Waiting) => return Vec::new(),
                 MitigationOutcome::Applied => MitigationStatus::Active,
-                MitigationOutcome::Failed(why) => {
-                    MitigationStatus::Failed(cut(&why, LONGEST_TEXT))
-                }
+                MitigationOutcome::Failed(why) => MitigationStatus::Failed(cut(&why, LONGEST_TEXT)),
                 MitigationOutcome::Withdrawn => {
                     MitigationStatus::Failed("the action has lost it".to_owned())
                 }
