@@ -5,6 +5,7 @@
 
 mod backlog;
 mod history;
+mod past;
 mod record;
 mod store;
 
@@ -19,7 +20,8 @@ use tidewall_model::{AttackEvent, Timestamp};
 
 use backlog::Backlog;
 pub use history::{History, HistoryQuery, to_json, to_text};
-pub use record::{PastAttack, PastDecision, PastReason, PastVector, RecordError};
+pub use past::{PastAttack, PastDecision, PastReason, PastVector};
+pub use record::RecordError;
 pub use store::Retention;
 use store::Store;
 

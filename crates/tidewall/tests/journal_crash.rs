@@ -135,14 +135,12 @@ impl Site {
         }
         self.batch += 1;
         self.stop_at(Point::BeforeRecord);
-        let mut lines = String::from("try\n");
-        for decision in decisions {
-            match decision.effect() {
-                Effect::Keep(m) => lines.push_str(&format!("keep {} {m:?}\n", m.id)),
-                Effect::Forget(id) => lines.push_str(&format!("forget {id}\n")),
-                Effect::Hold(_) | Effect::Nothing => {}
-            }
-        }
+        let lines = decisions.iter().filter_map(|decision| match decision.effect() {
+            Effect::Keep(m) => Some(format!("keep {} {m:?}\n", m.id)),
+            Effect::Forget(id) => Some(format!("forget {id}\n")),
+            Effect::Hold(_) | Effect::Nothing => None,
+        });
+        let lines: String = std::iter::once("try\n".to_owned()).chain(lines).collect();
         append(&self.folder, "said", &lines);
         self.journal.record(decisions).unwrap();
         append(&self.folder, "said", "done\n");

@@ -575,6 +575,7 @@ fn a_restart_puts_back_what_was_up_and_ends_what_was_ending() {
         held.planner.restore(Saved { held: Some("ann".to_owned()), ..saved.clone() }, at(10));
     held.hear(decisions);
     assert_eq!((held.up(), held.planner.held()), (vec![], Some("ann")));
+    assert!(!held.take().iter().any(|s| s.starts_with("apply")), "not for an instant");
 
     let mut other = Bench::new(|policy| policy.rails.protected.push(p(VICTIM)));
     let decisions = other.planner.restore(saved.clone(), at(10));

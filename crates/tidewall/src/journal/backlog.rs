@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use tidewall_engine::planner::{Change, Decided, Decision, Effect, End};
 use tidewall_model::{Attack, MitigationStatus};
 
-use super::record::{PastAttack, PastDecision, StoredMitigation, to_bytes};
+use super::past::{PastAttack, PastDecision};
+use super::record::{StoredMitigation, to_bytes};
 
 /// Attacks, and decisions of the history, that may wait; older ones are lost first, and counted.
 const MOST_WAITING: usize = 16_384;
@@ -14,14 +15,22 @@ const MOST_WAITING: usize = 16_384;
 /// Time in nanoseconds, and a number that tells entries of one time apart.
 pub(super) type EntryKey = (u64, u64);
 
+/// Is everything stopped?
+#[derive(Debug)]
+pub(super) enum Brake {
+    /// By somebody.
+    Pulled(String),
+    Released,
+}
+
 #[derive(Debug)]
 pub(super) struct Backlog {
     /// By number of mitigation; `None` for one that is gone.
     pub mitigations: BTreeMap<u64, Option<Vec<u8>>>,
     pub attacks: BTreeMap<EntryKey, Vec<u8>>,
     pub decisions: VecDeque<(EntryKey, Vec<u8>)>,
-    /// If that is new: who has pulled the brake, or that nobody has.
-    pub held: Option<Option<String>>,
+    /// The brake, if that is new.
+    pub brake: Option<Brake>,
     /// The first number that was never given to a mitigation.
     pub next_id: u64,
     next_entry: u64,
@@ -34,7 +43,7 @@ impl Backlog {
             mitigations: BTreeMap::new(),
             attacks: BTreeMap::new(),
             decisions: VecDeque::new(),
-            held: None,
+            brake: None,
             next_id: 0,
             next_entry,
             lost: 0,
@@ -48,7 +57,8 @@ impl Backlog {
                 self.mitigations.insert(mitigation.id.0, Some(bytes));
             }
             Effect::Forget(id) => _ = self.mitigations.insert(id.0, None),
-            Effect::Hold(who) => self.held = Some(who.map(str::to_owned)),
+            Effect::Hold(Some(who)) => self.brake = Some(Brake::Pulled(who.to_owned())),
+            Effect::Hold(None) => self.brake = Some(Brake::Released),
             Effect::Nothing => {}
         }
         if let Decided::Mitigation(_, mitigation) = &decision.what {
@@ -75,7 +85,7 @@ impl Backlog {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0 && self.held.is_none()
+        self.len() == 0 && self.brake.is_none()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -90,7 +100,7 @@ impl Backlog {
         self.mitigations.clear();
         self.attacks.clear();
         self.decisions.clear();
-        self.held = None;
+        self.brake = None;
     }
 }
 

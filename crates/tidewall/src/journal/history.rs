@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tidewall_model::{Address, Prefix, Timestamp};
 
-use super::record::{PastAttack, PastDecision};
+use super::past::{PastAttack, PastDecision};
 
 /// Which part of the past.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,9 +16,10 @@ use redb::{
 use tidewall_engine::planner::Saved;
 use tidewall_model::{Mitigation, Timestamp};
 
-use super::backlog::{Backlog, EntryKey};
+use super::backlog::{Backlog, Brake, EntryKey};
 use super::history::{History, HistoryQuery};
-use super::record::{PastAttack, PastDecision, StoredMitigation, from_bytes};
+use super::past::{PastAttack, PastDecision};
+use super::record::{StoredMitigation, from_bytes};
 use super::{JournalError, Opened};
 
 /// Format of the file: which tables there are, and their keys.
@@ -239,9 +240,9 @@ fn write_all(write: &WriteTransaction, backlog: &Backlog) -> Result<(), redb::Er
         numbers.insert("next_entry", last.saturating_add(1))?;
     }
     let mut texts = write.open_table(TEXTS)?;
-    match &backlog.held {
-        Some(Some(who)) => _ = texts.insert("held", who.as_str())?,
-        Some(None) => _ = texts.remove("held")?,
+    match &backlog.brake {
+        Some(Brake::Pulled(who)) => _ = texts.insert("held", who.as_str())?,
+        Some(Brake::Released) => _ = texts.remove("held")?,
         None => {}
     }
     Ok(())

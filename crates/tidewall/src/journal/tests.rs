@@ -286,7 +286,7 @@ fn damage_is_told_and_moved_aside() {
     open_damaged(&bytes, &whole);
     open_damaged(b"", &whole);
     open_damaged(b"not a journal at all", &whole);
-    open_damaged(&[0; 100_000], &whole);
+    open_damaged(&vec![0; 100_000], &whole);
     for cut in [1, 100, 4095, 4096, bytes.len() / 2, bytes.len() - 4096, bytes.len() - 1] {
         open_damaged(&bytes[..cut], &whole);
     }

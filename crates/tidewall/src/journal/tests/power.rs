@@ -64,7 +64,7 @@ impl Content {
         for write in self.pending.drain(..) {
             match write {
                 Write::Length(length) if all || random.below(2) == 0 => {
-                    self.durable.resize(length, 0)
+                    self.durable.resize(length, 0);
                 }
                 Write::Length(_) => {}
                 Write::At(place, bytes) => {
