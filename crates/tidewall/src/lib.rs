@@ -13,6 +13,7 @@ pub mod demo;
 pub mod exports;
 pub mod live;
 pub mod log;
+mod pid_file;
 mod privileges;
 pub mod replay;
 pub mod report;
