@@ -124,7 +124,8 @@ fn damaged_datagrams_have_their_reasons_and_good_ones_are_counted() {
     });
     let status = service.status();
     for (reason, count) in status["drops"].as_object().unwrap() {
-        assert!(reason.starts_with("datagram_"), "{status}");
+        let known = ["datagram_cut", "datagram_version", "record_malformed"];
+        assert!(known.contains(&reason.as_str()), "{status}");
         sums.0 += number(count);
     }
     sums.1 = number(&status["received"]["received"]);
@@ -263,7 +264,8 @@ fn record(time: Timestamp, number: u32) -> FlowRecord {
         src: 0xc633_6400 | u128::from(number % 250),
         dst: 0xc000_0207,
         protocol: protocol::UDP,
-        src_port: 53,
+        // Each is a flow of its own.
+        src_port: number as u16,
         dst_port: 4444,
         packets: 1,
         bytes: 1000,

@@ -207,6 +207,7 @@ fn the_rights_that_are_given_up_are_not_missed() {
         text.replace("netflow = []", &format!("netflow = [\"127.0.0.1:{}\"]", service.netflow));
     service.write(&text);
     fs::create_dir(service.path("pid")).unwrap();
+    fs::create_dir(service.path("state")).unwrap();
     service.run();
     let uid = 65534;
     assert_eq!(fs::metadata(service.path("control.sock")).unwrap().uid(), uid);
@@ -218,6 +219,11 @@ fn the_rights_that_are_given_up_are_not_missed() {
     lab.frame_sender().send_all(&frames());
     named(&mut service);
     counted(&mut service, COUNT.into());
+    // What needs rights is not possible any more; the rest goes on.
+    ip(&format!("-n {} link del tw1", lab.receiver.name));
+    service.wait_for("the refusal", |service| service.log().contains("not opened again: "));
+    let failed = service.status()["workers"][1]["failed"].as_str().unwrap().to_owned();
+    assert!(failed.contains("tw1 is gone"), "{failed}");
     let (code, _) = service.end("-TERM");
     assert_eq!(code, Some(0), "{}", service.log());
     assert!(!service.log().contains("cannot be written"), "{}", service.log());
@@ -246,7 +252,7 @@ fn own_addresses_come_and_go() {
     };
     let begin = text.find('[').unwrap();
     let begin = text[begin..].find('\n').unwrap() + begin + 1;
-    for own in ["", "own_addresses = true\nnetworks = [\"203.0.113.0/24\"]\n"] {
+    for own in ["", "own_addresses = true\nnetworks = [\"203.0.113.128/25\"]\n"] {
         let mut service = inside(&lab, &format!("{own}{}", &text[begin..]));
         service.run();
         let (link, added) = if own.is_empty() {
@@ -320,7 +326,8 @@ fn three_writers(service: &mut Service, mut write: impl FnMut(&[u8])) {
     named(service);
     counted(service, COUNT.into());
     write(b"this is not a capture, whatever it may be");
-    service.wait_for("the complaint", |service| service.log().contains("not a"));
+    service
+        .wait_for("the complaint", |service| service.log().contains("waiting for the next writer"));
     write(&capture);
     counted(service, u64::from(COUNT) * 2);
     let (code, _) = service.end("-TERM");

@@ -21,6 +21,7 @@ use crate::config::{self, Loaded, Style};
 use crate::control::{Asked, Question, Server, Socket, answer as answers};
 use crate::live::clock::Clock;
 use crate::live::hub::Hub;
+use crate::live::state;
 use crate::live::worker::WorkerStatus;
 use crate::live::{Live, Plan, Sources, Standing, networks};
 use crate::log::{self, LogFormat};
@@ -76,7 +77,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     ours.extend(pid_file.as_ref().map(|file| file.path().to_owned()));
     let control = open_control(&control, &mut ours);
     if let Some(folder) = &plan.state {
-        ours.extend(privileges::make_folder(folder)?);
+        privileges::make_folder(folder)?;
+        ours.extend(state::belongings(folder));
     }
     if let Some(user) = &service.user {
         privileges::become_user(user, &ours)?;

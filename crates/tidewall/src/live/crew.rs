@@ -136,7 +136,7 @@ impl Crew {
             return Standing::Works;
         }
         // What may come back is waited for, unless it may not be opened.
-        let refused = self.told.iter().flatten().find(|told| told.contains("CAP_NET_RAW"));
+        let refused = self.told.iter().flatten().find(|told| told.to_lowercase().contains("permi"));
         match (refused, self.posts.iter().find_map(failed)) {
             (Some(refused), Some(_)) => Standing::Failed(refused.clone()),
             (None, Some(_)) => Standing::Works,
