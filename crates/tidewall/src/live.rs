@@ -12,6 +12,7 @@ mod sources;
 pub mod state;
 pub mod worker;
 
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -119,7 +120,8 @@ impl Live {
         ];
         let mut said = format!("reloaded: {what}");
         for (table, _) in waits.iter().filter(|(_, differs)| *differs) {
-            said += &format!("; [{table}] is new and takes effect when the service is restarted");
+            let waits = "is new and takes effect when the service is restarted";
+            _ = write!(said, "; [{table}] {waits}");
         }
         said
     }

@@ -136,7 +136,7 @@ fn back_again(service: &mut Service, lab: &Lab, frames: &[Vec<u8>]) {
 fn last_records(service: &Service) -> u64 {
     let log = service.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter_map(|line| line["records"].as_u64()).last().unwrap()
+    lines.filter_map(|line| line["records"].as_u64()).next_back().unwrap()
 }
 
 #[test]

@@ -95,15 +95,18 @@ fn memory_is_flat_and_nothing_is_lost() {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    service.wait_for("all of it", |service| service.source("received") >= u64::from(sent));
+    let records = u64::from(sent) * 30;
+    service.wait_for("all of it", |service| {
+        service.status()["records"]["received"].as_u64().unwrap() >= records
+    });
     let status = service.status();
     println!("{sent} datagrams, {next} exporters, memory {memory:?}");
     assert_eq!(status["received"]["dropped_by_kernel"], 0, "{status}");
     assert_eq!(status["drops"], serde_json::json!({}), "{status}");
-    assert_eq!(status["records"]["counted"], u64::from(sent) * 30, "{status}");
-    let half = memory.len() / 2;
-    let (least, most) = (memory[half..].iter().min(), memory[half..].iter().max());
-    let (least, most) = (*least.unwrap() as f64, *most.unwrap() as f64);
-    assert!(most <= least * 1.05, "memory grows: {memory:?}");
+    assert_eq!(status["records"]["counted"], records, "{status}");
+    // The first half is for filling tables whose sizes are bounded.
+    let mean = |part: &[u64]| part.iter().sum::<u64>() as f64 / part.len() as f64;
+    let (third, last) = memory[memory.len() / 2..].split_at(memory.len() / 4);
+    assert!(mean(last) <= mean(third) * 1.05, "memory grows: {memory:?}");
     assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
 }

@@ -380,7 +380,7 @@ fn log_event(event: &AttackEvent) {
 
 /// What keys the hash tables: nobody outside may know it.
 fn random_seed() -> anyhow::Result<u64> {
-    Ok(getrandom::u64().context("the system gives no random numbers")?)
+    getrandom::u64().context("the system gives no random numbers")
 }
 
 /// Does a policy have any limit?

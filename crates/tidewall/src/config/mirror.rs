@@ -208,6 +208,7 @@ impl MirrorTable {
 
     /// Keys that the engine has no use for do not pass in silence.
     fn warn_of_what_is_ignored(&self, engine: Engine, sink: &mut Sink) {
+        use Engine::{AfPacket, AfXdp, Pcap};
         let mut ignored = |at: Option<&Place>, of: &[Engine]| {
             if let Some(at) = at
                 && !of.contains(&engine)
@@ -215,7 +216,6 @@ impl MirrorTable {
                 sink.warn(at, format!("`{}` does nothing with this engine", at.key), "remove it");
             }
         };
-        use Engine::{AfPacket, AfXdp, Pcap};
         ignored(self.workers.as_ref().map(|t| &t.at), &[AfPacket]);
         ignored(self.fanout.as_ref().map(|t| &t.at), &[AfPacket]);
         ignored(self.lock_memory.as_ref().map(|t| &t.at), &[AfPacket]);

@@ -59,13 +59,11 @@ impl Client {
     /// Asks, and waits for the answer.
     pub fn ask(&mut self, question: &Question) -> Result<Value, ClientError> {
         let answer = self.exchange(question).map_err(|reason| self.broken(reason))?;
-        match answer.get("ok") {
-            Some(Value::Bool(true)) => Ok(answer.get("data").cloned().unwrap_or_default()),
-            _ => {
-                let reason = answer.get("error").and_then(Value::as_str).unwrap_or("no reason");
-                Err(ClientError::Refused(reason.to_owned()))
-            }
+        if answer["ok"] == true {
+            return Ok(answer.get("data").cloned().unwrap_or_default());
         }
+        let reason = answer.get("error").and_then(Value::as_str).unwrap_or("no reason");
+        Err(ClientError::Refused(reason.to_owned()))
     }
 
     /// The next event after [`Question::Events`], as it was sent; `None` when the service ended.

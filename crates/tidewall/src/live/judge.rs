@@ -92,10 +92,9 @@ impl Judge {
             }
             self.listener.boundary = false;
             self.advance(self.clock.now() - self.grace());
-            if self.listener.boundary || self.conductor.is_idle(&mut self.shards) {
-                if let Some(policy) = self.next.take() {
-                    self.adopt(policy);
-                }
+            let may = self.listener.boundary || self.conductor.is_idle(&mut self.shards);
+            if let Some(policy) = self.next.take_if(|_| may) {
+                self.adopt(policy);
             }
         }
         self.conductor.finish(&mut self.shards, &mut self.listener);

@@ -28,6 +28,7 @@ pub struct Sources {
 }
 
 /// A source that is open.
+#[expect(clippy::large_enum_variant, reason = "moved once, when the service starts")]
 pub(super) enum Opened {
     /// With the number of the socket among those of its port.
     Flows(UdpSource, Collector, usize),

@@ -71,10 +71,11 @@ impl Service {
 
     /// Writes the configuration; `[service]` is added.
     pub fn write(&self, text: &str) {
+        let quoted = |name: &str| Value::from(self.path(name).to_str().unwrap()).to_string();
         let text = format!(
-            "{text}\n[service]\ncontrol = {:?}\nstate = {:?}\n{}",
-            self.path("control.sock"),
-            self.path("state"),
+            "{text}\n[service]\ncontrol = {}\nstate = {}\n{}",
+            quoted("control.sock"),
+            quoted("state"),
             self.more,
         );
         fs::write(self.path("tidewall.toml"), text).unwrap();
