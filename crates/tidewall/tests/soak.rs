@@ -39,8 +39,9 @@ fn datagram(number: u32, sequence: u32, uptime_ms: u32) -> Vec<u8> {
     out.extend([0; 4]);
     for flow in 0..30 {
         let chance = mixed(number.wrapping_mul(30).wrapping_add(flow));
-        // Four thousand hosts, which move on through the network.
-        let host = 0x0a00_0000 | ((number / 2000 * 512 + chance % 4096) & 0x000f_ffff);
+        // Four thousand hosts, which move on through 16,384 addresses: an address that is seen for
+        // the first time has memory put behind its place in the table, and that is bounded.
+        let host = 0x0a00_0000 | ((number / 1000 * 512 + chance % 4096) & 0x3fff);
         out.extend(mixed(chance).to_be_bytes());
         out.extend(host.to_be_bytes());
         out.extend([0, 0, 0, 0, 0, 1, 0, 2]);
