@@ -40,7 +40,7 @@ fn datagram(number: u32, sequence: u32, uptime_ms: u32) -> Vec<u8> {
     for flow in 0..30 {
         let chance = mixed(number.wrapping_mul(30).wrapping_add(flow));
         // Four thousand hosts, which move on through 16,384 addresses: an address that is seen for
-        // the first time has memory put behind its place in the table, and that is bounded.
+        // the first time has memory put behind its place in tables of bounded size.
         let host = 0x0a00_0000 | ((number / 1000 * 512 + chance % 4096) & 0x3fff);
         out.extend(mixed(chance).to_be_bytes());
         out.extend(host.to_be_bytes());
