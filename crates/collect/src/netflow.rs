@@ -120,8 +120,8 @@ impl NetflowCollector {
         }
     }
 
-    /// Goes on by other rules of the configuration, for known exporters too. Nothing that was learnt
-    /// is forgotten.
+    /// Goes on by other rules of the configuration, for known exporters too. Nothing that was
+    /// learnt is forgotten.
     pub fn set_rules(
         &mut self,
         sampling: SamplingRules,

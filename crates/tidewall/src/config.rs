@@ -67,8 +67,8 @@ table! {
         #[example = "[\"192.0.2.0/24\", \"2001:db8::/32\"]"]
         networks: Vec<Typed<Prefix>>,
 
-        /// `tidewall run` takes the machine's own addresses as networks too, each by itself, as they
-        /// come and go. Without any `networks` it takes the networks of these addresses anyway.
+        /// `tidewall run` takes the machine's own addresses as networks too, each by itself, as
+        /// they come and go. Without any `networks` it takes the networks of these addresses.
         #[default = "false"]
         #[example = "true"]
         own_addresses: bool,
