@@ -84,7 +84,7 @@ impl Fanout {
 }
 
 /// What a group of AF_PACKET sockets is told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AfPacketConfig {
     /// Interface by name.
     pub interface: String,

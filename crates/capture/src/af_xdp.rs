@@ -57,7 +57,7 @@ pub enum CopyMode {
 }
 
 /// What the AF_XDP sockets of an interface are told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AfXdpConfig {
     /// Interface by name.
     pub interface: String,

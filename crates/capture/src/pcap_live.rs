@@ -18,7 +18,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 const DLT_RAW: u32 = 12;
 
 /// What libpcap is told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PcapConfig {
     /// Device, handed to libpcap as it is.
     pub device: String,

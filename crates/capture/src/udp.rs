@@ -93,6 +93,11 @@ impl UdpSource {
     /// Opens a group of sockets on one port, in the order of [`steering::socket_of`]. The group
     /// must live and die as a whole: the kernel renumbers what remains.
     pub fn open_group(config: &UdpConfig, sockets: NonZeroUsize) -> Result<Vec<Self>, OpenError> {
+        if sockets.get() > 1 {
+            // The kernel would let another process of the same user share the port, and each would
+            // get a part: a socket that shares with nobody finds out.
+            drop(bound(config, config.address, 1)?);
+        }
         let first = Self::new(config, bound(config, config.address, sockets.get())?)?;
         // Port 0 is chosen by the kernel for the first one only.
         let address = first.address;
@@ -125,6 +130,11 @@ impl UdpSource {
             drops_seen: 0,
             more: false,
         })
+    }
+
+    /// Hears these senders from now on; none means all.
+    pub fn set_allowed(&mut self, allowed: &[Prefix]) {
+        self.allowed = AllowList::new(allowed);
     }
 
     /// Where the socket listens.

@@ -120,6 +120,21 @@ impl NetflowCollector {
         }
     }
 
+    /// Goes on by other rules of the configuration, for known exporters too. Nothing that was
+    /// learnt is forgotten.
+    pub fn set_rules(
+        &mut self,
+        sampling: SamplingRules,
+        v5_word: SamplingWord,
+        crediting: Crediting,
+    ) {
+        for (key, state) in self.exporters.states_mut() {
+            state.configured = sampling.of(key.address);
+            state.health.credited(crediting);
+        }
+        self.settings = NetflowSettings { sampling, v5_word, crediting, ..self.settings.clone() };
+    }
+
     /// Decodes one datagram, or counts why none of it can be read. What is wrong with a part of it
     /// is counted, and the rest decoded.
     pub fn decode<S: FlowSink>(

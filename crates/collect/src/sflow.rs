@@ -105,6 +105,14 @@ impl SflowCollector {
         }
     }
 
+    /// Goes on by other rates of the configuration, for known exporters too.
+    pub fn set_sampling(&mut self, rules: SamplingRules) {
+        for (key, exporter) in self.exporters.states_mut() {
+            exporter.sampling = rules.of(key.address);
+        }
+        self.sampling = rules;
+    }
+
     /// Decodes one datagram and gives what is in it to `sink`. An error means that the datagram
     /// was refused as a whole. Everything is counted either way.
     pub fn decode<S: FlowSink>(

@@ -67,6 +67,12 @@ table! {
         #[example = "[\"192.0.2.0/24\", \"2001:db8::/32\"]"]
         networks: Vec<Typed<Prefix>>,
 
+        /// `tidewall run` takes the machine's own addresses as networks too, each by itself, as
+        /// they come and go. Without any `networks` it takes the networks of these addresses.
+        #[default = "false"]
+        #[example = "true"]
+        own_addresses: bool,
+
         #[default = "{}"]
         thresholds: ThresholdsTable,
 
@@ -111,6 +117,8 @@ const LARGEST_FILE: u64 = 8 << 20;
 pub struct Loaded {
     /// What the engine is to do.
     pub policy: Policy,
+    /// Are the machine's own addresses ours, besides the networks?
+    pub own_addresses: bool,
     /// How frames are counted.
     pub frames: Frames,
     /// How export datagrams are read.
@@ -132,6 +140,7 @@ impl Default for Loaded {
     fn default() -> Self {
         Self {
             policy: Policy::for_networks(Vec::new()),
+            own_addresses: false,
             frames: Frames::default(),
             flows: Flows::default(),
             listen: Listen::default(),
@@ -240,6 +249,7 @@ impl Root {
         let mirrors = tables.flat_map(|table| MirrorTable::resolve(table, sink)).collect();
         Loaded {
             policy,
+            own_addresses: self.own_addresses.as_ref().is_some_and(|typed| typed.value),
             mirrors,
             frames: value_or_default(self.frames).resolve(sink),
             flows: value_or_default(self.flows).resolve(sink),

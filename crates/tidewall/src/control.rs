@@ -9,7 +9,7 @@ mod server;
 
 pub use client::{Client, ClientError};
 pub(crate) use server::open;
-pub use server::{Asked, Server};
+pub use server::{Asked, Server, Socket};
 
 use serde::{Deserialize, Serialize};
 

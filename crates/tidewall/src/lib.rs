@@ -14,6 +14,7 @@ pub mod exports;
 pub mod journal;
 pub mod live;
 pub mod log;
+mod pid_file;
 mod privileges;
 pub mod replay;
 pub mod report;

@@ -4,131 +4,21 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 #![allow(clippy::disallowed_methods, reason = "a service is tested by the clock on the wall")]
 
+mod service;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use service::{PATIENCE, Service};
 use tidewall_model::{FlowRecord, SamplingRate, protocol};
 use tidewall_scenario::{FlowCachePlan, FlowCacheRenderer, FlowProtocol, Renderer};
 use tidewall_scenario::{SflowPlan, SflowRenderer};
-
-/// Nothing here takes longer on a machine that works.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A running service and its folder.
-struct Service {
-    child: Child,
-    folder: tempfile::TempDir,
-    sflow: u16,
-    netflow: u16,
-}
-
-/// Two UDP ports that nobody uses just now.
-fn free_ports() -> (u16, u16) {
-    let sockets = [0, 0].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
-    let [a, b] = sockets.each_ref().map(|socket| socket.local_addr().unwrap().port());
-    (a, b)
-}
-
-impl Service {
-    fn start(limits: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (sflow, netflow) = free_ports();
-        let mut service = Self::prepared(folder, sflow, netflow);
-        service.configure(limits);
-        service.child = service.spawn();
-        service.wait_for("the socket", |service| service.ask(r#"{"ask":"status"}"#).is_ok());
-        service
-    }
-
-    fn prepared(folder: tempfile::TempDir, sflow: u16, netflow: u16) -> Self {
-        let child = Command::new("true").spawn().unwrap();
-        Self { child, folder, sflow, netflow }
-    }
-
-    fn configure(&self, limits: &str) {
-        let text = format!(
-            "networks = [\"192.0.2.0/24\", \"2001:db8:2::/64\"]\n{limits}\n\
-             [listen]\nsflow = [\"127.0.0.1:{}\"]\nnetflow = [\"127.0.0.1:{}\"]\n\
-             receive_buffer = \"1M\"\n\
-             [service]\ncontrol = \"{}\"\nstate = \"{}\"\n",
-            self.sflow,
-            self.netflow,
-            self.path("control.sock").display(),
-            self.path("state").display(),
-        );
-        fs::write(self.path("tidewall.toml"), text).unwrap();
-    }
-
-    fn spawn(&self) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_tidewall"))
-            .args(["run", "--log", "json", "--config"])
-            .arg(self.path("tidewall.toml"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(self.path("log")).unwrap())
-            .spawn()
-            .unwrap()
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.path("log")).unwrap_or_default()
-    }
-
-    fn ask(&self, question: &str) -> std::io::Result<Value> {
-        let mut stream = UnixStream::connect(self.path("control.sock"))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        writeln!(stream, "{question}")?;
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line)?;
-        Ok(serde_json::from_str(&line).unwrap())
-    }
-
-    fn data(&self, question: &str) -> Value {
-        let answer = self.ask(question).unwrap();
-        assert_eq!(answer["ok"], true, "{answer}");
-        answer["data"].clone()
-    }
-
-    fn wait_for(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
-        let begin = Instant::now();
-        while !done(self) {
-            let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none(), "it ended while waiting for {what}: {}", self.log());
-            assert!(begin.elapsed() < PATIENCE, "waited in vain for {what}: {}", self.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Sends the signal and gives the status and how long the end took.
-    fn end(&mut self, signal: &str) -> (Option<i32>, Duration) {
-        let begin = Instant::now();
-        kill(&self.child, signal);
-        let status = self.child.wait().unwrap();
-        (status.code(), begin.elapsed())
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
-
-fn kill(child: &Child, signal: &str) {
-    let done = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
-    assert!(done.success());
-}
 
 fn record(v6: bool, sampling: u32, number: u32) -> FlowRecord {
     let (src, dst) = if v6 {
@@ -277,7 +167,7 @@ fn a_reload_keeps_attacks_and_a_bad_file_changes_nothing() {
     assert_eq!(answer["ok"], false);
     assert!(answer["error"].as_str().unwrap().contains("thresholds.incoming"), "{answer}");
     service.configure("[thresholds.incoming]\ntotal = { pps = 20_000 }\n");
-    kill(&service.child, "-HUP");
+    service.signal("-HUP");
     service.wait_for("the reload", |service| service.log().contains("reloaded"));
     let mut rounds = 0;
     flood(&mut renderer, service.sflow, 1000, || {
@@ -323,12 +213,10 @@ fn commands_ask_a_running_service() {
 #[test]
 fn a_second_service_does_not_take_the_socket_of_the_first() {
     let service = Service::start(LIMITS);
-    let folder = tempfile::tempdir().unwrap();
-    let (sflow, netflow) = free_ports();
-    let mut second = Service::prepared(folder, sflow, netflow);
+    let mut second = Service::prepared();
     second.configure(LIMITS);
     let text = fs::read_to_string(second.path("tidewall.toml")).unwrap();
-    let socket = |s: &Service| s.path("control.sock").display().to_string();
+    let socket = |s: &Service| format!("{:?}", s.path("control.sock"));
     let text = text.replace(&socket(&second), &socket(&service));
     fs::write(second.path("tidewall.toml"), text).unwrap();
     second.child = second.spawn();

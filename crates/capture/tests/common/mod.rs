@@ -133,18 +133,23 @@ pub struct Lab {
 
 impl Lab {
     pub fn new() -> Self {
-        let lab = Self { sender: Namespace::new("a"), receiver: Namespace::new("b") };
-        let (a, b) = (lab.sender.name.clone(), lab.receiver.name.clone());
+        let mut lab = Self { sender: Namespace::new("a"), receiver: Namespace::new("b") };
+        lab.connect();
+        lab
+    }
+
+    /// Makes the pair of interfaces, for the first time or once more.
+    pub fn connect(&mut self) {
+        let (a, b) = (&self.sender.name, &self.receiver.name);
         ip(&format!(
             "link add name tw0 netns {a} numrxqueues 2 numtxqueues 2 type veth peer name tw1 netns {b} numrxqueues 2 numtxqueues 2"
         ));
-        for (name, interface) in [(&a, "tw0"), (&b, "tw1")] {
+        for (name, interface) in [(a, "tw0"), (b, "tw1")] {
             ip(&format!("-n {name} link set {interface} addrgenmode none"));
             ip(&format!("-n {name} link set {interface} up"));
         }
         ip(&format!("-n {a} address add 192.0.2.1/24 dev tw0"));
         ip(&format!("-n {b} address add 192.0.2.2/24 dev tw1"));
-        lab
     }
 
     /// How `ip -d link` describes the receiving interface.

@@ -1,8 +1,6 @@
 //! `tidewall run`: the service.
 
-use std::fs;
 use std::io::{self, Write};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,12 +18,14 @@ use tidewall_model::{AttackEvent, AttackEventKind, Prefix, Timestamp};
 use tracing::{error, info, warn};
 
 use crate::config::{self, Loaded, Style};
-use crate::control::{Asked, Question, Server, answer as answers};
+use crate::control::{Asked, Question, Server, Socket, answer as answers};
 use crate::live::clock::Clock;
 use crate::live::hub::Hub;
+use crate::live::state;
 use crate::live::worker::WorkerStatus;
-use crate::live::{Live, Plan, Sources, own_networks};
+use crate::live::{Live, Plan, Sources, Standing, networks};
 use crate::log::{self, LogFormat};
+use crate::pid_file::PidFile;
 use crate::privileges;
 use crate::report::attack_line;
 
@@ -60,6 +60,8 @@ enum Message {
     Signal(i32),
     /// Read the configuration again, and answer.
     Reload(Sender<Result<String, String>>),
+    /// The machine's addresses have changed.
+    Addresses,
 }
 
 /// Runs the command.
@@ -67,16 +69,19 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let Some(loaded) = load(args)? else { return Ok(ExitCode::from(2)) };
     log::start(args.log);
     let service = loaded.service.clone();
-    let control = args.control.clone().unwrap_or_else(|| service.control.clone());
-    let plan = plan_of(args, loaded)?;
+    let pid_file = service.pid_file.as_deref().map(PidFile::claim).transpose()?;
+    let plan = plan_of(args, &loaded)?;
     let sources = Sources::open(&plan)?;
-    let listener = crate::control::open(&control);
-    let listener = listener.map_err(|error| warn!("no control socket: {error:#}")).ok();
-    if let Some(user) = &service.user {
-        privileges::become_user(user, &control)?;
+    let control = args.control.clone().unwrap_or_else(|| service.control.clone());
+    let mut ours = vec![control.clone()];
+    ours.extend(pid_file.as_ref().map(|file| file.path().to_owned()));
+    let control = open_control(&control, &mut ours);
+    if let Some(folder) = &plan.state {
+        privileges::make_folder(folder)?;
+        ours.extend(state::belongings(folder));
     }
-    if let Some(path) = &service.pid_file {
-        write_pid(path)?;
+    if let Some(user) = &service.user {
+        privileges::become_user(user, &ours)?;
     }
     tell_plan(&plan, &sources);
     // Before the threads, which inherit what is blocked and what is not.
@@ -89,31 +94,42 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             _ = forward.send(Message::Signal(signal));
         }
     })?;
+    if let Err(error) = networks::watch(messages.clone(), || Message::Addresses) {
+        warn!("{error:#}");
+    }
     let mut live = Live::start(&plan, sources, random_seed()?)?;
     let log_thread = log_attacks(&live.hub)?;
-    let server = serve(listener, control, &live, messages)?;
+    let server = serve(control, &live, messages)?;
     _ = sd_notify::notify(&[NotifyState::Ready]);
-    let result = look_after(args, &mut live, &inbox);
+    let result = look_after(args, loaded, &mut live, &inbox);
     _ = sd_notify::notify(&[NotifyState::Stopping]);
+    // Whoever waits for an answer is told that there will be none.
+    drop(inbox);
     handle.close();
     _ = signal_thread.join();
     if let Some(server) = server {
         server.stop();
     }
     let (hub, ended) = (Arc::clone(&live.hub), live.stop());
+    _ = log_thread.join();
     let snapshot = hub.snapshot();
     info!(
         records = snapshot.stats.received,
         attacks = snapshot.attacks.len(),
         "ended; attacks that were going on are not told as ended"
     );
-    drop(hub);
-    _ = log_thread.join();
-    if let Some(path) = &service.pid_file {
-        _ = fs::remove_file(path);
-    }
     ended?;
     result.map(|()| ExitCode::SUCCESS)
+}
+
+/// Opens the control socket; without one the service can do its work.
+fn open_control(path: &Path, ours: &mut Vec<PathBuf>) -> Option<Socket> {
+    let folder = path.parent().map(privileges::make_folder).transpose();
+    let opened = folder.and_then(|folder| {
+        ours.extend(folder.flatten());
+        crate::control::open(path)
+    });
+    opened.map_err(|error| warn!("no control socket: {error:#}")).ok()
 }
 
 /// The configuration; `None` when it has errors, which have been told.
@@ -132,27 +148,43 @@ fn load(args: &RunArgs) -> anyhow::Result<Option<Loaded>> {
     }
 }
 
-fn plan_of(args: &RunArgs, loaded: Loaded) -> anyhow::Result<Plan> {
-    let mut policy = loaded.policy;
+fn plan_of(args: &RunArgs, loaded: &Loaded) -> anyhow::Result<Plan> {
+    let mut policy = loaded.policy.clone();
     if !args.network.is_empty() {
         policy.networks.clone_from(&args.network);
     }
-    if policy.networks.is_empty() {
-        policy.networks = own_networks()?;
-        if policy.networks.is_empty() {
-            bail!("no network is known: name ours with `networks` in the configuration");
-        }
-        let list: Vec<_> = policy.networks.iter().map(Prefix::to_string).collect();
-        info!("no network is configured; taking this machine's own: {}", list.join(", "));
+    if loaded.own_addresses {
+        let covered = |host: &Prefix| policy.networks.iter().any(|network| network.covers(*host));
+        let mut own = networks::own_hosts()?;
+        own.retain(|host| !covered(host));
+        policy.networks.append(&mut own);
+        policy.networks.sort();
+    } else if policy.networks.is_empty() {
+        policy.networks = networks::own_networks()?;
     }
     Ok(Plan {
         policy,
         frames: loaded.frames,
-        flows: loaded.flows,
-        listen: loaded.listen,
-        mirrors: loaded.mirrors,
-        state: loaded.service.state,
+        flows: loaded.flows.clone(),
+        listen: loaded.listen.clone(),
+        mirrors: loaded.mirrors.clone(),
+        state: loaded.service.state.clone(),
     })
+}
+
+/// Do our networks follow the machine's addresses?
+fn follows_addresses(args: &RunArgs, loaded: &Loaded) -> bool {
+    loaded.own_addresses || (args.network.is_empty() && loaded.policy.networks.is_empty())
+}
+
+/// Networks as text for people.
+fn list(networks: &[Prefix]) -> String {
+    let shown: Vec<_> = networks.iter().take(20).map(Prefix::to_string).collect();
+    match networks.len() - shown.len() {
+        0 if shown.is_empty() => "none".to_owned(),
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 fn tell_plan(plan: &Plan, sources: &Sources) {
@@ -163,10 +195,17 @@ fn tell_plan(plan: &Plan, sources: &Sources) {
         info!("listening: {name}");
     }
     let policy = &plan.policy;
+    if policy.networks.is_empty() {
+        warn!(
+            "no network is ours: name ours with `networks` in the configuration, or give this \
+             machine an address"
+        );
+    }
     info!(
-        networks = policy.networks.len(),
         groups = policy.groups.len(),
-        "detecting and logging; nothing is announced or changed"
+        "networks that are ours: {}; attacks are detected and logged, nothing is announced and \
+         nothing is changed",
+        list(&policy.networks)
     );
     if !policy.has_limits() {
         warn!("no limit is set, so no attack can be found: see [thresholds]");
@@ -176,6 +215,7 @@ fn tell_plan(plan: &Plan, sources: &Sources) {
 /// Waits for signals and questions until it is time to end.
 fn look_after(
     args: &RunArgs,
+    mut loaded: Loaded,
     live: &mut Live,
     inbox: &std::sync::mpsc::Receiver<Message>,
 ) -> anyhow::Result<()> {
@@ -184,17 +224,20 @@ fn look_after(
     let mut step_told = 0.0;
     loop {
         match inbox.recv_timeout(wait) {
-            Ok(Message::Signal(SIGHUP)) => match reload(args, live) {
+            Ok(Message::Signal(SIGHUP)) => match reload(args, &mut loaded, live) {
                 Ok(what) => info!("{what}"),
                 Err(reason) => error!("not reloaded, nothing was changed: {reason}"),
             },
             Ok(Message::Signal(_)) => return Ok(()),
-            Ok(Message::Reload(answer)) => _ = answer.send(reload(args, live)),
+            Ok(Message::Reload(answer)) => _ = answer.send(reload(args, &mut loaded, live)),
+            Ok(Message::Addresses) => follow_addresses(args, &loaded, live),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => bail!("nobody can end this process any more"),
         }
-        if let Some(failure) = live.failure() {
-            bail!("{failure}");
+        match live.mend() {
+            Standing::Works => {}
+            Standing::Ended => return Ok(()),
+            Standing::Failed(reason) => bail!("{reason}"),
         }
         if watchdog.is_some() && live.is_alive() {
             _ = sd_notify::notify(&[NotifyState::Watchdog]);
@@ -210,8 +253,25 @@ fn look_after(
     }
 }
 
+/// Goes by the networks that the machine has now.
+fn follow_addresses(args: &RunArgs, loaded: &Loaded, live: &mut Live) {
+    if !follows_addresses(args, loaded) {
+        return;
+    }
+    match plan_of(args, loaded) {
+        Ok(plan) if live.networks() != plan.policy.networks => {
+            info!("the machine's addresses have changed; ours are now {}", {
+                list(&plan.policy.networks)
+            });
+            live.reload(&plan);
+        }
+        Ok(_) => {}
+        Err(error) => warn!("{error:#}"),
+    }
+}
+
 /// Reads the configuration again. What is wrong with it changes nothing.
-fn reload(args: &RunArgs, live: &mut Live) -> Result<String, String> {
+fn reload(args: &RunArgs, loaded: &mut Loaded, live: &mut Live) -> Result<String, String> {
     let Some(file) = &args.config else {
         return Err("the service runs without a configuration file".to_owned());
     };
@@ -219,25 +279,25 @@ fn reload(args: &RunArgs, live: &mut Live) -> Result<String, String> {
         NotifyState::Reloading,
         NotifyState::monotonic_usec_now().map_err(|e| e.to_string())?,
     ]);
-    let result =
-        config::load(file).map_err(|errors| errors.render(Style::Plain)).and_then(|loaded| {
-            for warning in &loaded.warnings {
-                warn!("{warning}");
-            }
-            let plan = plan_of(args, loaded).map_err(|error| format!("{error:#}"))?;
-            Ok(live.reload(&plan))
-        });
+    let new = config::load(file).map_err(|errors| errors.render(Style::Plain));
+    let result = new.and_then(|new| {
+        for warning in &new.warnings {
+            warn!("{warning}");
+        }
+        let plan = plan_of(args, &new).map_err(|error| format!("{error:#}"))?;
+        *loaded = new;
+        Ok(live.reload(&plan))
+    });
     _ = sd_notify::notify(&[NotifyState::Ready]);
     result
 }
 
 fn serve(
-    listener: Option<UnixListener>,
-    path: PathBuf,
+    socket: Option<Socket>,
     live: &Live,
     messages: Sender<Message>,
 ) -> anyhow::Result<Option<Server>> {
-    let Some(listener) = listener else { return Ok(None) };
+    let Some(socket) = socket else { return Ok(None) };
     let desk = Desk {
         hub: Arc::clone(&live.hub),
         workers: live.workers.clone(),
@@ -245,7 +305,7 @@ fn serve(
         started: live.clock.now(),
         messages: messages.into(),
     };
-    Ok(Some(Server::start(listener, path, Arc::new(desk))?))
+    Ok(Some(Server::start(socket, Arc::new(desk))?))
 }
 
 /// Answers what the control socket is asked.
@@ -316,11 +376,6 @@ fn log_event(event: &AttackEvent) {
         AttackEventKind::Updated => info!(attack = event.attack.id.0, "attack goes on: {line}"),
         AttackEventKind::Ended => info!(attack = event.attack.id.0, "attack is over: {line}"),
     }
-}
-
-fn write_pid(path: &Path) -> anyhow::Result<()> {
-    fs::write(path, format!("{}\n", std::process::id()))
-        .with_context(|| format!("{}: the process's number cannot be written", path.display()))
 }
 
 /// What keys the hash tables: nobody outside may know it.

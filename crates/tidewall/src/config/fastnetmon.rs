@@ -94,6 +94,7 @@ pub fn parse(
     let lists = understood.lists.into_iter().flat_map(|list| list.warnings);
     Ok(Loaded {
         policy: understood.policy,
+        own_addresses: understood.reference.switch("monitor_local_ip_addresses"),
         frames: understood.frames,
         flows: understood.reference.flows(),
         listen: understood.reference.listen(),

@@ -82,7 +82,7 @@ pub(super) enum Engine {
 }
 
 /// One source of frames.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror {
     /// How it is opened.
     pub source: MirrorSource,
@@ -93,7 +93,7 @@ pub struct Mirror {
 }
 
 /// How a source of frames is opened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MirrorSource {
     /// By AF_PACKET.
     AfPacket(AfPacketConfig),

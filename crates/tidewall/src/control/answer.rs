@@ -79,6 +79,7 @@ pub(crate) fn status(
             "drops": nonzero(&report.drops),
             "exporters": report.exporters.len(),
             "failed": report.failed,
+            "ended": report.ended,
         })).collect::<Vec<_>>(),
     })
 }

@@ -59,7 +59,7 @@ impl Client {
     /// Asks, and waits for the answer.
     pub fn ask(&mut self, question: &Question) -> Result<Value, ClientError> {
         let answer = self.exchange(question).map_err(|reason| self.broken(reason))?;
-        if answer.get("ok") == Some(&Value::Bool(true)) {
+        if answer["ok"] == true {
             return Ok(answer.get("data").cloned().unwrap_or_default());
         }
         let reason = answer.get("error").and_then(Value::as_str).unwrap_or("no reason");

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use nix::sys::stat::{Mode, umask};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -38,9 +39,24 @@ pub trait Asked: Send + Sync + 'static {
     fn hub(&self) -> &Arc<Hub>;
 }
 
+/// A socket that is open, and not served yet.
+pub struct Socket {
+    listener: UnixListener,
+    file: SocketFile,
+}
+
+/// The socket's place in the file system. It goes with this value.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        _ = fs::remove_file(&self.0);
+    }
+}
+
 /// A control socket that is being served.
 pub struct Server {
-    path: PathBuf,
+    file: SocketFile,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
@@ -55,11 +71,7 @@ struct Answer<'a> {
 }
 
 /// Opens the socket with mode 0660. A socket that nobody serves any more is replaced.
-pub(crate) fn open(path: &Path) -> anyhow::Result<UnixListener> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("{}: cannot be created", folder.display()))?;
-    }
+pub(crate) fn open(path: &Path) -> anyhow::Result<Socket> {
     match fs::symlink_metadata(path) {
         Ok(file) if !file.file_type().is_socket() => {
             bail!("{}: is not a socket; name another one with `control`", path.display())
@@ -73,31 +85,32 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<UnixListener> {
             .with_context(|| format!("{}: the old socket cannot be removed", path.display()))?,
         Err(_) => {}
     }
-    let listener = UnixListener::bind(path)
-        .with_context(|| format!("{}: cannot be opened", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))
-        .with_context(|| format!("{}: its mode cannot be set", path.display()))?;
-    Ok(listener)
+    // From its first moment nobody else may connect. No other thread runs yet.
+    let usual = umask(Mode::from_bits_truncate(0o117));
+    let listener = UnixListener::bind(path);
+    umask(usual);
+    let listener = listener.with_context(|| format!("{}: cannot be opened", path.display()))?;
+    Ok(Socket { listener, file: SocketFile(path.to_owned()) })
 }
 
 impl Server {
     /// Serves a socket.
-    pub fn start(listener: UnixListener, path: PathBuf, asked: Arc<dyn Asked>) -> io::Result<Self> {
+    pub fn start(socket: Socket, asked: Arc<dyn Asked>) -> io::Result<Self> {
+        let Socket { listener, file } = socket;
         listener.set_nonblocking(false)?;
         let stop: Arc<AtomicBool> = Arc::default();
         let told = Arc::clone(&stop);
         let builder = thread::Builder::new().name("control".to_owned());
         let thread = builder.spawn(move || accept(&listener, &asked, &told))?;
-        Ok(Self { path, stop, thread })
+        Ok(Self { file, stop, thread })
     }
 
     /// Takes the socket away. Clients that listen are left.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
         // The thread waits for a client: be one.
-        _ = UnixStream::connect(&self.path);
+        _ = UnixStream::connect(&self.file.0);
         _ = self.thread.join();
-        _ = fs::remove_file(&self.path);
     }
 }
 

@@ -64,6 +64,11 @@ impl Hub {
         Subscription { events, lost }
     }
 
+    /// No event will follow: the queue of everyone who listens ends.
+    pub fn close(&self) {
+        locked(&self.listeners).clear();
+    }
+
     /// Publishes how things stand.
     pub(super) fn publish(&self, snapshot: Snapshot) {
         *locked(&self.snapshot) = Arc::new(snapshot);

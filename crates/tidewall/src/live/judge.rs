@@ -92,9 +92,8 @@ impl Judge {
             }
             self.listener.boundary = false;
             self.advance(self.clock.now() - self.grace());
-            if (self.listener.boundary || self.conductor.is_idle(&mut self.shards))
-                && let Some(policy) = self.next.take()
-            {
+            let may = self.listener.boundary || self.conductor.is_idle(&mut self.shards);
+            if let Some(policy) = self.next.take_if(|_| may) {
                 self.adopt(policy);
             }
         }

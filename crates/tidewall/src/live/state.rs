@@ -16,6 +16,21 @@ const QUEUE: usize = 64;
 /// Larger files are not read: a full table is a sixth of it.
 const LARGEST: u64 = 64 << 20;
 
+/// The folder and its files, where it holds nothing but ours; otherwise nothing.
+pub fn belongings(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    let ours = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with("netflow-") && path.is_file()
+    };
+    if files.iter().all(ours) {
+        files.into_iter().chain([folder.to_owned()]).collect()
+    } else {
+        Vec::new()
+    }
+}
+
 /// An image and where it belongs.
 struct Image {
     path: PathBuf,
@@ -134,6 +149,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn files_of_a_port_are_found_whatever_the_number_of_workers() {
@@ -148,6 +164,63 @@ mod tests {
         let found: Vec<Vec<u8>> = state.images(2055).into_iter().map(|(_, bytes)| bytes).collect();
         assert_eq!(found, [vec![1], vec![3]]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "nothing is left beside");
+    }
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Lock>);
+
+    #[expect(clippy::disallowed_types, reason = "what a test writes and reads")]
+    type Lock = std::sync::Mutex<Vec<u8>>;
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let gone = folder.path().join("gone");
+        let (queue, images) = sync_channel(QUEUE);
+        let image = || Image { path: gone.join("netflow-2055-0.templates"), bytes: vec![1] };
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for _ in 0..3 {
+                queue.send(image()).unwrap();
+            }
+            drop(queue);
+            write_all(&images);
+            assert_eq!(told(&lines), 1);
+            fs::create_dir(&gone).unwrap();
+            let (queue, images) = sync_channel(QUEUE);
+            queue.send(image()).unwrap();
+            drop(queue);
+            write_all(&images);
+        });
+        assert_eq!(told(&lines), 1);
+        assert_eq!(fs::read(gone.join("netflow-2055-0.templates")).unwrap(), [1]);
+    }
+
+    fn told(lines: &Lines) -> usize {
+        let text = lines.0.lock().unwrap().clone();
+        String::from_utf8(text).unwrap().matches("cannot be written").count()
+    }
+
+    #[test]
+    fn a_folder_with_anything_else_in_it_is_not_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(belongings(folder.path()), [folder.path()]);
+        fs::write(folder.path().join("netflow-2055-0.templates"), [1]).unwrap();
+        assert_eq!(belongings(folder.path()).len(), 2);
+        fs::create_dir(folder.path().join("else")).unwrap();
+        assert!(belongings(folder.path()).is_empty());
     }
 
     #[test]

@@ -6,17 +6,26 @@ pub mod frames;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use tidewall_capture::{ReceiveError, SourceStatistics};
-use tidewall_model::{DropCounters, FlowRecord};
+use tidewall_model::{DropCounters, FlowRecord, Prefix};
+use tracing::warn;
 
 use super::clock::Clock;
 use super::shards::SharedShard;
+use crate::config::Flows;
 use crate::exports::ExporterReport;
 
 /// A source is waited for at most so long: then the worker looks whether it should end.
 const WAIT: Duration = Duration::from_millis(100);
+/// At the end a source is given so long to hand over what it holds: rings do it by the block.
+const LINGER: Duration = Duration::from_millis(30);
+/// What the kernel holds is taken for at most so long when the service ends.
+const DRAIN: Duration = Duration::from_secs(1);
+/// Time between two complaints about what a writer sends.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// Time between two reports of a worker about itself.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Time between two savings of what is to outlive a restart.
@@ -37,6 +46,17 @@ pub struct WorkerReport {
     pub exporters: Vec<ExporterReport>,
     /// Why it ended before it was asked to.
     pub failed: Option<String>,
+    /// Its input has come to its end.
+    pub ended: bool,
+}
+
+/// What changes for workers while they run.
+#[derive(Clone, Debug)]
+pub struct Adjustment {
+    /// How export datagrams are read.
+    pub flows: Flows,
+    /// Exporters that are heard; empty: all.
+    pub allow: Vec<Prefix>,
 }
 
 #[expect(clippy::disallowed_types, reason = "taken once a second, never for a record")]
@@ -79,6 +99,9 @@ pub trait Feed: Send {
     /// Looks after what has waited too long. Called about once a second.
     fn tick(&mut self);
 
+    /// Goes by other rules from the next batch on.
+    fn adjust(&mut self, _adjustment: &Adjustment) {}
+
     /// How it does.
     fn report(&mut self) -> WorkerReport;
 
@@ -98,51 +121,85 @@ pub struct Worker {
     pub status: Arc<WorkerStatus>,
     /// Set when it is to end.
     pub stop: Arc<AtomicBool>,
+    /// What changes.
+    pub adjustments: Receiver<Arc<Adjustment>>,
+    /// What was counted here by a source that was lost.
+    pub before: WorkerReport,
+}
+
+/// What a worker's loop remembers.
+#[derive(Default)]
+struct Rounds {
+    records: u64,
+    reported: Duration,
+    saved: Duration,
+    complained: Option<Duration>,
+    /// When it was found that it is to end.
+    ending: Option<Duration>,
 }
 
 impl Worker {
     /// Receives until it is told to stop, then takes what the kernel still holds.
     pub fn run(mut self) {
         let mut batch: Vec<FlowRecord> = Vec::with_capacity(BATCH);
-        let (mut records, mut reported, mut saved) = (0, Duration::ZERO, Duration::ZERO);
-        let mut last_round = None;
-        let failed = loop {
+        let mut rounds = Rounds::default();
+        self.report(&rounds, None, false);
+        let (failed, ended) = loop {
+            while let Ok(adjustment) = self.adjustments.try_recv() {
+                self.feed.adjust(&adjustment);
+            }
             let stopping = self.stop.load(Ordering::Relaxed);
-            let wait = if stopping { Duration::ZERO } else { WAIT };
-            let received = self.feed.receive(wait, &mut batch);
-            records += batch.len() as u64;
+            let received = self.feed.receive(if stopping { LINGER } else { WAIT }, &mut batch);
+            rounds.records += batch.len() as u64;
             if !batch.is_empty() {
                 self.shard.with(|shard| shard.ingest(&batch));
                 batch.clear();
             }
             match received {
-                Ok(0) if stopping => break None,
+                Ok(0) if stopping => break (None, false),
                 Ok(_) => {}
-                Err(error) => break Some(error.to_string()),
+                Err(ReceiveError::Ended { .. }) => break (None, true),
+                Err(error @ ReceiveError::Stream { .. }) => self.complain(&error, &mut rounds),
+                Err(error) => break (Some(error.to_string()), false),
             }
-            let elapsed = self.clock.elapsed();
-            // Whoever sends without end does not keep us from ending.
-            if stopping && elapsed > *last_round.get_or_insert(elapsed) + DRAIN {
-                break None;
-            }
-            if elapsed.saturating_sub(reported) >= REPORT_EVERY {
-                reported = elapsed;
-                self.feed.tick();
-                self.report(records, None);
-            }
-            if elapsed.saturating_sub(saved) >= SAVE_EVERY {
-                saved = elapsed;
-                self.feed.save();
+            if self.look_around(&mut rounds, stopping) {
+                break (None, false);
             }
         };
         self.feed.save();
-        self.report(records, failed);
+        self.report(&rounds, failed, ended);
     }
 
-    fn report(&mut self, records: u64, failed: Option<String>) {
-        self.status.set(WorkerReport { records, failed, ..self.feed.report() });
+    /// Does what is done now and then. True when it is time to end.
+    fn look_around(&mut self, rounds: &mut Rounds, stopping: bool) -> bool {
+        let elapsed = self.clock.elapsed();
+        if elapsed.saturating_sub(rounds.reported) >= REPORT_EVERY {
+            rounds.reported = elapsed;
+            self.feed.tick();
+            self.report(rounds, None, false);
+        }
+        if elapsed.saturating_sub(rounds.saved) >= SAVE_EVERY {
+            rounds.saved = elapsed;
+            self.feed.save();
+        }
+        // Whoever sends without end does not keep us from ending.
+        stopping && elapsed > *rounds.ending.get_or_insert(elapsed) + DRAIN
+    }
+
+    /// A writer sent what is no capture: the next one may do better.
+    fn complain(&self, error: &ReceiveError, rounds: &mut Rounds) {
+        let now = self.clock.elapsed();
+        if rounds.complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAIN_EVERY) {
+            rounds.complained = Some(now);
+            warn!("{error}; waiting for the next writer");
+        }
+    }
+
+    fn report(&mut self, rounds: &Rounds, failed: Option<String>, ended: bool) {
+        let mut report = self.feed.report();
+        report.source += self.before.source;
+        report.drops.merge(&self.before.drops);
+        let records = self.before.records + rounds.records;
+        self.status.set(WorkerReport { records, failed, ended, ..report });
     }
 }
-
-/// What the kernel holds is taken for at most so long when the service ends.
-const DRAIN: Duration = Duration::from_secs(1);

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use serde_json::Value;
+use tidewall_model::DropReason;
 
 use super::number::{bits_per_second, bytes, counted, grouped, seconds};
 
@@ -18,72 +19,162 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-fn rates(value: &Value) -> String {
-    let (pps, bps, fps) =
-        (number(value, &["pps"]), number(value, &["bps"]), number(value, &["fps"]));
-    let (packets, bits) = (grouped(pps), bits_per_second(bps as f64));
-    format!("{packets} packets/s, {bits}, {} flows/s", grouped(fps))
+/// Columns, each as wide as it must be: words to the left, the rest to the right.
+fn columns(out: &mut String, words: usize, rows: &[Vec<String>]) {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
+    for row in rows {
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let gap = if column == 0 { "" } else { "  " };
+            _ = if column < words {
+                write!(line, "{gap}{cell:<width$}")
+            } else {
+                write!(line, "{gap}{cell:>width$}")
+            };
+        }
+        _ = writeln!(out, "{}", line.trim_end());
+    }
+}
+
+fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
+}
+
+/// Packets, bits and flows per second.
+fn rates(value: &Value) -> [String; 3] {
+    let [pps, bps, fps] = ["pps", "bps", "fps"].map(|unit| number(value, &[unit]));
+    [grouped(pps), bits_per_second(bps as f64), grouped(fps)]
 }
 
 /// Of `tidewall status`.
 pub fn status(answer: &Value) -> String {
     let mut out = String::new();
-    let uptime = seconds(number(answer, &["uptime_seconds"]) as f64);
     _ = writeln!(
         out,
-        "Tidewall {}, process {}, up {uptime}, memory {}",
+        "Tidewall {}, process {}, up {}, {} of memory",
         text(answer, &["version"]),
         number(answer, &["pid"]),
+        seconds(number(answer, &["uptime_seconds"]) as f64),
         bytes(number(answer, &["memory_bytes"])),
     );
-    _ = writeln!(out, "Attacks    {} going on", grouped(number(answer, &["attacks"])));
-    _ = writeln!(
-        out,
-        "Window     {} with traffic, {} ms behind, detector {} us",
-        counted(number(answer, &["window", "hosts"]), "host"),
-        number(answer, &["window", "lag_ms"]),
-        number(answer, &["window", "detector_us"]),
-    );
+    let attacks = match number(answer, &["attacks"]) {
+        0 => "No attack goes on".to_owned(),
+        1 => "1 ATTACK goes on: see `tidewall attacks`".to_owned(),
+        many => format!("{} ATTACKS go on: see `tidewall attacks`", grouped(many)),
+    };
+    _ = writeln!(out, "{attacks}\n");
+    let mut rows = vec![row(["TRAFFIC", "packets/s", "rate"])];
     for direction in ["incoming", "outgoing", "internal", "other"] {
-        let totals = &answer["totals"][direction];
-        let (pps, bps) = (number(totals, &["total", "pps"]), number(totals, &["total", "bps"]));
-        _ = writeln!(
-            out,
-            "{direction:<10} {} packets/s, {}",
-            grouped(pps),
-            bits_per_second(bps as f64)
-        );
+        let [pps, bps, _] = rates(&answer["totals"][direction]["total"]);
+        rows.push(row([direction, &pps, &bps]));
+    }
+    columns(&mut out, 1, &rows);
+    window(&mut out, &answer["window"]);
+    sources(&mut out, &answer["workers"]);
+    losses(&mut out, answer);
+    out
+}
+
+fn window(out: &mut String, window: &Value) {
+    let (length, lag) = (number(window, &["length_ms"]), number(window, &["lag_ms"]));
+    if length == 0 {
+        _ = writeln!(out, "\nNothing was received yet");
+        return;
     }
     _ = writeln!(
         out,
-        "Records    {} received, {} counted",
-        grouped(number(answer, &["records", "received"])),
-        grouped(number(answer, &["records", "counted"])),
+        "\nThe last window of {} had {} and was judged in {}",
+        seconds(length as f64 / 1e3),
+        counted(number(window, &["hosts"]), "host"),
+        seconds(number(window, &["detector_us"]) as f64 / 1e6),
     );
-    if let Some(drops) = answer["drops"].as_object() {
-        for (reason, count) in drops {
-            _ = writeln!(
-                out,
-                "           {} dropped: {reason}",
-                grouped(count.as_u64().unwrap_or(0))
-            );
-        }
-    }
-    for worker in list(&answer["workers"]) {
-        let source = &worker["source"];
+    if lag > 2 * length + 100 {
         _ = writeln!(
             out,
-            "Worker     {}: {} received, {} records, {} lost in the kernel",
-            text(worker, &["name"]),
-            grouped(number(source, &["received"])),
-            grouped(number(worker, &["records"])),
-            grouped(number(source, &["dropped_by_kernel"])),
+            "It ended {} ago: there is no traffic, or detection is late",
+            seconds(lag as f64 / 1e3)
         );
+    }
+}
+
+fn sources(out: &mut String, workers: &Value) {
+    let head = ["SOURCE", "received", "bytes", "records", "lost", "refused"];
+    let mut rows = vec![row(head)];
+    for worker in list(workers) {
+        let count = |key: &str| grouped(number(worker, &["source", key]));
+        let [received, lost, refused] = ["received", "dropped_by_kernel", "refused"].map(count);
+        let size = bytes(number(worker, &["source", "bytes"]));
+        let records = grouped(number(worker, &["records"]));
+        rows.push(row([text(worker, &["name"]), &received, &size, &records, &lost, &refused]));
+    }
+    out.push('\n');
+    columns(out, 1, &rows);
+    for worker in list(workers) {
+        let name = text(worker, &["name"]);
         if let Some(reason) = worker["failed"].as_str() {
-            _ = writeln!(out, "           it failed: {reason}");
+            _ = writeln!(out, "{name}: NOT RECEIVED FROM: {reason}");
+        }
+        if worker["ended"] == true {
+            _ = writeln!(out, "{name}: its input has ended");
+        }
+        let restarts = number(worker, &["source", "restarts"]);
+        if restarts > 0 {
+            _ = writeln!(out, "{name}: began anew {}", counted(restarts, "time"));
         }
     }
-    out
+}
+
+/// What came and was not counted, and what did not come.
+fn losses(out: &mut String, answer: &Value) {
+    let records = &answer["records"];
+    _ = writeln!(
+        out,
+        "\n{} were made, {} of them counted",
+        counted(number(records, &["received"]), "record"),
+        grouped(number(records, &["counted"])),
+    );
+    let mut rows: Vec<(String, String)> = Vec::new();
+    let source = &answer["received"];
+    for (key, what) in [
+        ("dropped_by_kernel", "lost in the kernel: more `workers` or a larger buffer help"),
+        ("dropped_by_interface", "lost by the network card or its driver"),
+        ("refused", "refused: their senders are not on the list `allow` under [listen]"),
+        ("truncated", "cut short before they came here"),
+        ("filtered", "taken out by the filter in the kernel"),
+    ] {
+        let count = number(source, &[key]);
+        if count > 0 {
+            rows.push((grouped(count), what.to_owned()));
+        }
+    }
+    for (key, what) in [
+        ("hosts_refused", "records counted for their network only: the table of hosts is full"),
+        ("watch_refused", "hosts not watched closely: too many at once"),
+    ] {
+        let count = number(records, &[key]);
+        if count > 0 {
+            rows.push((grouped(count), what.to_owned()));
+        }
+    }
+    for (name, count) in answer["drops"].as_object().into_iter().flatten() {
+        let reason = DropReason::ALL.iter().find(|reason| reason.name() == name);
+        let sentence = reason.map_or("", |reason| reason.sentence());
+        let count = grouped(count.as_u64().unwrap_or(0));
+        rows.push((count, format!("{name}: {sentence}")));
+    }
+    if rows.is_empty() {
+        _ = writeln!(out, "Nothing was lost");
+    } else {
+        _ = writeln!(out, "\nNOT COUNTED since the start");
+        let width = rows.iter().map(|(count, _)| count.len()).max().unwrap_or(0);
+        for (count, what) in rows {
+            _ = writeln!(out, "  {count:>width$}  {what}");
+        }
+    }
 }
 
 /// Of `tidewall exporters`.
@@ -110,37 +201,34 @@ pub fn exporters(answer: &Value) -> String {
 
 /// Of `tidewall hosts`.
 pub fn hosts(answer: &Value) -> String {
-    both_ways(answer, "host", "No host has traffic.\n")
+    both_ways(answer, "host", "No host has traffic.\n", |rates| rates)
 }
 
 /// Of `tidewall networks`.
 pub fn networks(answer: &Value) -> String {
-    let mut out = String::new();
-    for network in list(answer) {
-        for direction in ["incoming", "outgoing"] {
-            let total = &network[direction]["total"];
-            let (pps, bps) = (number(total, &["pps"]), number(total, &["bps"]));
-            _ = writeln!(
-                out,
-                "{:<24} {direction} {} packets/s, {}, {} flows/s",
-                text(network, &["network"]),
-                grouped(pps),
-                bits_per_second(bps as f64),
-                grouped(number(&network[direction], &["fps"])),
-            );
-        }
-    }
-    if out.is_empty() { "No network has traffic.\n".to_owned() } else { out }
+    both_ways(answer, "network", "No network has traffic.\n", |rates| &rates["total"])
 }
 
-fn both_ways(answer: &Value, name: &str, none: &str) -> String {
-    let mut out = String::new();
-    for row in list(answer) {
-        for direction in ["incoming", "outgoing"] {
-            _ = writeln!(out, "{:<40} {direction} {}", text(row, &[name]), rates(&row[direction]));
-        }
+/// A row for each, incoming and outgoing beside each other. `total` finds the packets and bits.
+fn both_ways(answer: &Value, name: &str, none: &str, total: fn(&Value) -> &Value) -> String {
+    if list(answer).is_empty() {
+        return none.to_owned();
     }
-    if out.is_empty() { none.to_owned() } else { out }
+    let units = ["packets/s", "rate", "flows/s"];
+    let mut head = row([&*name.to_uppercase(), "in packets/s", "in rate", "in flows/s"]);
+    head.extend(units.map(|unit| format!("out {unit}")));
+    let mut rows = vec![head];
+    for item in list(answer) {
+        let mut cells = row([text(item, &[name])]);
+        for direction in ["incoming", "outgoing"] {
+            let [pps, bps, _] = rates(total(&item[direction]));
+            cells.extend([pps, bps, grouped(number(&item[direction], &["fps"]))]);
+        }
+        rows.push(cells);
+    }
+    let mut out = String::new();
+    columns(&mut out, 1, &rows);
+    out
 }
 
 /// Of `tidewall attacks`.
@@ -178,4 +266,58 @@ fn line(attack: &Value) -> String {
         bits_per_second(number(attack, &["peak_bps"]) as f64),
         text(attack, &["started"]),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_status_says_what_is_wrong_in_words_and_columns() {
+        let traffic = json!({ "total": { "pps": 12_345, "bps": 9_876_543 } });
+        let answer = json!({
+            "version": "1.2.3", "pid": 42, "uptime_seconds": 7_390, "memory_bytes": 11_300_000,
+            "attacks": 2,
+            "window": { "length_ms": 1000, "lag_ms": 5000, "detector_us": 162, "hosts": 1 },
+            "totals": { "incoming": traffic },
+            "records": { "received": 2000, "counted": 1990, "hosts_refused": 3 },
+            "received": { "dropped_by_kernel": 18_000, "refused": 7 },
+            "drops": { "datagram_cut": 300 },
+            "workers": [{
+                "name": "sflow [::]:6343 #0", "records": 2000, "failed": "it broke",
+                "source": { "received": 2300, "bytes": 145_200, "dropped_by_kernel": 18_000 },
+            }],
+        });
+        let said = status(&answer);
+        for line in [
+            "Tidewall 1.2.3, process 42, up 2 h 03 min, 11.3 MB of memory",
+            "2 ATTACKS go on: see `tidewall attacks`",
+            "TRAFFIC   packets/s      rate",
+            "incoming     12,345  9.8 Mbps",
+            "other             0     0 bps",
+            "It ended 5.0 s ago: there is no traffic, or detection is late",
+            "SOURCE              received     bytes  records    lost  refused",
+            "sflow [::]:6343 #0     2,300  145.2 kB    2,000  18,000        0",
+            "sflow [::]:6343 #0: NOT RECEIVED FROM: it broke",
+            "2,000 records were made, 1,990 of them counted",
+            "  18,000  lost in the kernel: more `workers` or a larger buffer help",
+            "     300  datagram_cut: An export datagram ends inside its header.",
+        ] {
+            assert!(said.lines().any(|said| said == line), "{line}\n{said}");
+        }
+    }
+
+    #[test]
+    fn both_ways_of_a_host_stand_side_by_side() {
+        let rates = json!({ "pps": 1000, "bps": 8_000_000, "fps": 2 });
+        let answer = json!([{ "host": "192.0.2.1", "incoming": rates }]);
+        assert_eq!(
+            hosts(&answer),
+            "HOST       in packets/s   in rate  in flows/s  out packets/s  out rate  out flows/s\n\
+             192.0.2.1         1,000  8.0 Mbps           2              0     0 bps            0\n"
+        );
+        let answer = json!([{ "network": "192.0.2.0/24", "incoming": { "total": rates } }]);
+        assert!(networks(&answer).contains("192.0.2.0/24         1,000  8.0 Mbps"));
+    }
 }

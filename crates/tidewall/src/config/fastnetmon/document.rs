@@ -117,6 +117,10 @@ impl<'u> Printer<'u> {
         self.lists("networks_list");
         let networks = prefixes(&self.understood.policy.networks);
         self.line(format!("networks = {networks}"));
+        self.sources(|_, entry| maps_to(entry, "own_addresses"));
+        if self.understood.reference.switch("monitor_local_ip_addresses") {
+            self.line("own_addresses = true");
+        }
     }
 
     fn limits(&mut self) {

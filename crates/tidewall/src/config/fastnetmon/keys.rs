@@ -5,7 +5,7 @@ use tidewall_model::{TrafficClass, Unit};
 
 use Feature::{
     Api, AttackFiles, Bans, ClickHouse, Dump, ExaBgp, GoBgp, Graphite, InfluxDb, Kafka, Logging,
-    MongoDb, OwnAddresses, Prometheus, Redis, Screen, Script, Service,
+    MongoDb, OpenVz, Prometheus, Redis, Screen, Script, Service,
 };
 use Kind::{
     Community, Flows, Host, HostGroup, Ipv4, Ipv6, List, Megabits, Number, Packets, Path, Ports,
@@ -89,7 +89,7 @@ pub enum Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "name() says it")]
 pub enum Feature {
-    OwnAddresses,
+    OpenVz,
     Bans,
     Script,
     ExaBgp,
@@ -113,7 +113,7 @@ impl Feature {
     /// What it is, in words.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::OwnAddresses => "this machine's own addresses as networks",
+            Self::OpenVz => "addresses of OpenVZ containers as networks",
             Self::Bans => "how long a ban lasts",
             Self::Script => "the notify script",
             Self::ExaBgp => "ExaBGP",
@@ -277,8 +277,8 @@ static KEYS: &[Key] = &[
     key("dump_other_traffic", Switch, "off", Starts(Dump)),
     key("process_incoming_traffic", Switch, "on", Maps("counting.incoming")),
     key("process_outgoing_traffic", Switch, "on", Maps("counting.outgoing")),
-    key("monitor_local_ip_addresses", Switch, "on", Starts(OwnAddresses)),
-    key("monitor_openvz_vps_ip_addresses", Switch, "off", Starts(OwnAddresses)),
+    key("monitor_local_ip_addresses", Switch, "on", Maps("own_addresses")),
+    key("monitor_openvz_vps_ip_addresses", Switch, "off", Starts(OpenVz)),
     key("networks_list_path", Path, "/etc/networks_list", Maps("networks")),
     key("white_list_path", Path, "/etc/networks_whitelist", Maps("whitelist")),
     // Speeds, connection tracking, client.

@@ -7,13 +7,14 @@ use std::time::Duration;
 use tidewall_capture::udp::UdpSource;
 use tidewall_capture::{DatagramSink, ReceiveError};
 use tidewall_collect::{
-    ExportDatagram, ExporterHealth, ExporterKey, FlowDetail, FlowSink, NetflowCollector,
+    Crediting, ExportDatagram, ExporterHealth, ExporterKey, FlowDetail, FlowSink, NetflowCollector,
     SflowCollector,
 };
 use tidewall_model::{DropCounters, FlowRecord, Timestamp};
 use tracing::{info, warn};
 
-use super::{Feed, WorkerReport};
+use super::{Adjustment, Feed, WorkerReport};
+use crate::config::Flows;
 use crate::crediting::Creditor;
 use crate::exports::ExporterReport;
 use crate::live::clock::Clock;
@@ -35,6 +36,14 @@ impl Collector {
             Self::Sflow(collector) => collector.decode(datagram, sink),
             Self::Netflow(collector) => collector.decode(datagram, sink),
         };
+    }
+
+    fn adjust(&mut self, flows: &Flows) {
+        let (sampling, word) = (flows.sampling.clone(), flows.v5_word);
+        match self {
+            Self::Sflow(collector) => collector.set_sampling(sampling),
+            Self::Netflow(collector) => collector.set_rules(sampling, word, flows.crediting),
+        }
     }
 
     /// Takes over what was kept before a restart. What is damaged is told and left.
@@ -85,6 +94,46 @@ pub struct FlowFeed {
     pub seq: u64,
     /// Where templates are kept.
     pub state: Option<StateFile>,
+    /// Of what the creditor was made.
+    pub crediting: Crediting,
+    /// Former creditors that still hold packets, and until when.
+    pub leaving: Vec<(Creditor, Timestamp)>,
+}
+
+impl FlowFeed {
+    /// Ready to receive.
+    pub fn new(
+        source: UdpSource,
+        collector: Collector,
+        crediting: Crediting,
+        clock: Clock,
+        state: Option<StateFile>,
+    ) -> Self {
+        let (creditor, leaving) = (Creditor::new(crediting), Vec::new());
+        Self { source, collector, creditor, clock, seq: 0, state, crediting, leaving }
+    }
+
+    /// Goes on by another crediting. What was begun is paid to its end as it was begun.
+    fn credit_by(&mut self, crediting: Crediting) {
+        if crediting == self.crediting {
+            return;
+        }
+        let old = std::mem::replace(&mut self.creditor, Creditor::new(crediting));
+        if let Crediting::Spread { longest } = std::mem::replace(&mut self.crediting, crediting) {
+            self.leaving.push((old, self.clock.now() + longest + Duration::from_secs(1)));
+        }
+    }
+
+    /// Adds what counts by now.
+    fn pay(&mut self, batch: &mut Vec<FlowRecord>) {
+        let now = self.clock.now();
+        // A second's worth is paid at once: after a pause the rest follows with the next batches.
+        _ = self.creditor.advance(now, batch);
+        for (creditor, _) in &mut self.leaving {
+            _ = creditor.advance(now, batch);
+        }
+        self.leaving.retain(|(_, until)| now < *until);
+    }
 }
 
 /// What happens to each datagram and record of a batch.
@@ -128,8 +177,7 @@ impl Feed for FlowFeed {
         wait: Duration,
         batch: &mut Vec<FlowRecord>,
     ) -> Result<usize, ReceiveError> {
-        // A second's worth is paid at once: after a pause the rest follows with the next batches.
-        _ = self.creditor.advance(self.clock.now(), batch);
+        self.pay(batch);
         let mut intake = Intake {
             collector: &mut self.collector,
             creditor: &mut self.creditor,
@@ -142,6 +190,12 @@ impl Feed for FlowFeed {
 
     fn tick(&mut self) {
         self.collector.advance(self.clock.now());
+    }
+
+    fn adjust(&mut self, adjustment: &Adjustment) {
+        self.source.set_allowed(&adjustment.allow);
+        self.collector.adjust(&adjustment.flows);
+        self.credit_by(adjustment.flows.crediting);
     }
 
     fn report(&mut self) -> WorkerReport {

@@ -1,0 +1,391 @@
+//! `tidewall run` with every engine of `[[mirror]]`, in network name spaces of its own: each frame
+//! is counted, VLAN tags or not, the attack is named, and the interface is as it was afterwards.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![allow(clippy::disallowed_methods, reason = "a service is tested by the clock on the wall")]
+
+#[path = "../../capture/tests/common/mod.rs"]
+mod lab;
+mod service;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use lab::{Lab, frame, ip, ready, until};
+use serde_json::{Value, json};
+use service::Service;
+use tidewall_wire::emit::{self, Packet, Payload, Tag, Transport, emit_frame};
+
+/// Frames that are sent at once.
+const COUNT: u32 = 6000;
+
+/// Every third with a VLAN tag, every third with two, every fifth of IPv6.
+fn frames() -> Vec<Vec<u8>> {
+    let qinq = [Tag { ethertype: 0x88a8, id: 100 }, Tag::dot1q(7)];
+    let tags: [&[Tag]; 3] = [&[], &[Tag::dot1q(42)], &qinq];
+    (0..COUNT).map(|n| frame(n, tags[n as usize % 3], n % 5 == 0, 9000)).collect()
+}
+
+const POLICY: &str = "networks = [\"192.0.2.2/32\", \"2001:db8::2/128\"]\n\
+    [thresholds.incoming]\ntotal = { pps = 200 }\n[listen]\nsflow = []\nnetflow = []\n";
+
+/// A service in the receiving name space.
+fn inside(lab: &Lab, text: &str) -> Service {
+    let mut service = Service::prepared();
+    service.wrapper = ["ip", "netns", "exec", &lab.receiver.name].map(str::to_owned).to_vec();
+    service.write(text);
+    service
+}
+
+fn started(lab: &Lab, mirror: &str) -> Service {
+    let mut service = inside(lab, &format!("{POLICY}{mirror}"));
+    service.run();
+    service
+}
+
+/// Waits until so many frames were counted, and insists that there were no more and no losses.
+fn counted(service: &mut Service, expected: u64) {
+    service.wait_for("the frames", |service| service.source("received") >= expected);
+    service.wait_for("the engine", |service| {
+        service.status()["records"]["received"].as_u64().unwrap() >= expected
+    });
+    let status = service.status();
+    assert_eq!(status["received"]["received"], expected, "{status}");
+    assert_eq!(status["records"]["received"], expected, "{status}");
+    assert_eq!(status["records"]["counted"], expected, "{status}");
+    assert_eq!(status["received"]["dropped_by_kernel"], 0, "{status}");
+    assert_eq!(status["drops"], json!({}), "{status}");
+}
+
+fn named(service: &mut Service) {
+    service.wait_for("the attacks", |service| service.attacked().len() >= 2);
+    assert_eq!(service.attacked(), ["192.0.2.2", "2001:db8::2"]);
+}
+
+fn is_promiscuous(lab: &Lab) -> bool {
+    !lab.describe().contains("promiscuity 0")
+}
+
+fn has_program(lab: &Lab) -> bool {
+    lab.describe().contains("prog/xdp")
+}
+
+/// The kernel takes things back a moment after the process has gone.
+fn restored(lab: &Lab) {
+    until(|| {
+        std::thread::sleep(Duration::from_millis(20));
+        !is_promiscuous(lab) && !has_program(lab)
+    });
+    assert!(!is_promiscuous(lab) && !has_program(lab), "{}", lab.describe());
+}
+
+/// The life of a service with a mirror of the interface `tw1`.
+fn whole_life(mirror: &str, program: bool, workers: usize) {
+    let lab = Lab::new();
+    let sender = lab.frame_sender();
+    let frames = frames();
+    let mut service = started(&lab, mirror);
+    assert!(is_promiscuous(&lab), "{}", lab.describe());
+    assert_eq!(has_program(&lab), program, "{}", lab.describe());
+    sender.send_all(&frames);
+    named(&mut service);
+    counted(&mut service, COUNT.into());
+    let status = service.status();
+    let list = status["workers"].as_array().unwrap();
+    assert_eq!(list.len(), workers, "{status}");
+    if !program {
+        assert!(list.iter().all(|worker| worker["records"].as_u64() > Some(0)), "{status}");
+    }
+    // Down and up.
+    ip(&format!("-n {} link set tw1 down", lab.receiver.name));
+    std::thread::sleep(Duration::from_millis(300));
+    ip(&format!("-n {} link set tw1 up", lab.receiver.name));
+    back_again(&mut service, &lab, &frames);
+    // What was sent just before the end is counted at the end.
+    let before = service.status()["records"]["received"].as_u64().unwrap();
+    sender.send_all(&frames[..100]);
+    let (code, took) = service.end("-TERM");
+    assert_eq!(code, Some(0), "{}", service.log());
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(last_records(&service) >= before + 100, "{before}: {}", service.log());
+    restored(&lab);
+    let mut service = started(&lab, mirror);
+    assert!(is_promiscuous(&lab));
+    service.end("-KILL");
+    restored(&lab);
+}
+
+/// Sends until frames are counted again: the link needs a moment.
+fn back_again(service: &mut Service, lab: &Lab, frames: &[Vec<u8>]) {
+    let sender = lab.frame_sender();
+    let before = service.source("received");
+    service.wait_for("frames after the break", |service| {
+        sender.send_all(&frames[..50]);
+        std::thread::sleep(Duration::from_millis(50));
+        service.source("received") >= before + 50
+    });
+}
+
+/// What the last line of the log says was counted.
+fn last_records(service: &Service) -> u64 {
+    let log = service.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter_map(|line| line["records"].as_u64()).next_back().unwrap()
+}
+
+#[test]
+fn af_packet_with_one_worker() {
+    if ready("af_packet_with_one_worker") {
+        whole_life("[[mirror]]\nengine = \"af_packet\"\ninterfaces = [\"tw1\"]\n", false, 1);
+    }
+}
+
+#[test]
+fn af_packet_with_two_workers() {
+    if ready("af_packet_with_two_workers") {
+        let mirror = "[[mirror]]\nengine = \"af_packet\"\ninterfaces = [\"tw1\"]\nworkers = 2\n";
+        for fanout in ["hash", "lb"] {
+            whole_life(&format!("{mirror}fanout = \"{fanout}\"\n"), false, 2);
+        }
+    }
+}
+
+#[test]
+fn af_xdp_in_either_mode() {
+    if ready("af_xdp_in_either_mode") {
+        for mode in ["native", "generic"] {
+            let mirror = "[[mirror]]\nengine = \"af_xdp\"\ninterfaces = [\"tw1\"]\n";
+            whole_life(&format!("{mirror}mode = \"{mode}\"\n"), true, 2);
+        }
+    }
+}
+
+#[test]
+fn libpcap() {
+    if ready("libpcap") {
+        whole_life("[[mirror]]\nengine = \"pcap\"\ninterfaces = [\"tw1\"]\n", false, 1);
+    }
+}
+
+#[test]
+fn an_interface_that_is_removed_is_taken_up_again() {
+    if !ready("an_interface_that_is_removed_is_taken_up_again") {
+        return;
+    }
+    let mut lab = Lab::new();
+    let mirror = "[[mirror]]\nengine = \"af_packet\"\ninterfaces = [\"tw1\"]\nworkers = 2\n";
+    let mut service = started(&lab, mirror);
+    ip(&format!("-n {} link del tw1", lab.receiver.name));
+    service.wait_for("the loss", |service| service.log().contains("tw1 is gone"));
+    assert_eq!(service.attacked(), [""; 0]);
+    lab.connect();
+    service.wait_for("the return", |service| service.log().contains("is received from again"));
+    lab.frame_sender().send_all(&frames());
+    named(&mut service);
+    counted(&mut service, COUNT.into());
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+    restored(&lab);
+}
+
+#[test]
+fn the_rights_that_are_given_up_are_not_missed() {
+    if !ready("the_rights_that_are_given_up_are_not_missed") {
+        return;
+    }
+    let lab = Lab::new();
+    let mirror = "[[mirror]]\nengine = \"af_packet\"\ninterfaces = [\"tw1\"]\n";
+    let mut service = inside(&lab, "");
+    service.more = format!("user = \"nobody\"\npid_file = {:?}\n", service.path("pid/of"));
+    let text = format!("{POLICY}{mirror}");
+    let text =
+        text.replace("netflow = []", &format!("netflow = [\"127.0.0.1:{}\"]", service.netflow));
+    service.write(&text);
+    fs::create_dir(service.path("pid")).unwrap();
+    fs::create_dir(service.path("state")).unwrap();
+    service.run();
+    let uid = 65534;
+    assert_eq!(fs::metadata(service.path("control.sock")).unwrap().uid(), uid);
+    assert_eq!(fs::metadata(service.path("control.sock")).unwrap().mode() & 0o777, 0o660);
+    let of_process = fs::read_to_string(format!("/proc/{}/status", service.child.id())).unwrap();
+    for line in ["Uid:\t65534\t65534\t65534\t65534", "CapEff:\t0000000000000000"] {
+        assert!(of_process.contains(line), "{of_process}");
+    }
+    lab.frame_sender().send_all(&frames());
+    named(&mut service);
+    counted(&mut service, COUNT.into());
+    // What needs rights is not possible any more; the rest goes on.
+    ip(&format!("-n {} link del tw1", lab.receiver.name));
+    service.wait_for("the refusal", |service| service.log().contains("not opened again: "));
+    let failed = service.status()["workers"][1]["failed"].as_str().unwrap().to_owned();
+    assert!(failed.contains("tw1 is gone"), "{failed}");
+    let (code, _) = service.end("-TERM");
+    assert_eq!(code, Some(0), "{}", service.log());
+    assert!(!service.log().contains("cannot be written"), "{}", service.log());
+    assert_eq!(fs::metadata(service.path("state")).unwrap().uid(), uid);
+}
+
+#[test]
+fn own_addresses_come_and_go() {
+    if !ready("own_addresses_come_and_go") {
+        return;
+    }
+    let lab = Lab::new();
+    let name = &lab.receiver.name;
+    let mirror = "[[mirror]]\nengine = \"af_packet\"\ninterfaces = [\"tw1\"]\n";
+    let text = format!("{POLICY}{mirror}");
+    let networks = |service: &Service| {
+        let list = service.data(r#"{"ask":"networks"}"#);
+        let list = list.as_array().unwrap().iter();
+        list.map(|n| n["network"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let sender = lab.frame_sender();
+    let send = |to: &str| {
+        for number in 0..50 {
+            sender.send(&frame_to(to.parse().unwrap(), number));
+        }
+    };
+    let begin = text.find('[').unwrap();
+    let begin = text[begin..].find('\n').unwrap() + begin + 1;
+    for own in ["", "own_addresses = true\nnetworks = [\"203.0.113.128/25\"]\n"] {
+        let mut service = inside(&lab, &format!("{own}{}", &text[begin..]));
+        service.run();
+        let (link, added) = if own.is_empty() {
+            ("192.0.2.0/24", "198.51.100.0/24")
+        } else {
+            ("192.0.2.2/32", "198.51.100.7/32")
+        };
+        service.wait_for("the first network", |service| {
+            send("192.0.2.2");
+            networks(service).contains(&link.to_owned())
+        });
+        ip(&format!("-n {name} address add 198.51.100.7/24 dev tw1"));
+        service.wait_for("the second network", |service| {
+            send("198.51.100.7");
+            networks(service).contains(&added.to_owned())
+        });
+        ip(&format!("-n {name} address del 198.51.100.7/24 dev tw1"));
+        service.wait_for("its end", |service| {
+            send("198.51.100.7");
+            send("192.0.2.2");
+            networks(service) == [link]
+        });
+        assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+    }
+}
+
+fn frame_to(destination: IpAddr, number: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    let packet = Packet {
+        source: "203.0.113.9".parse().unwrap(),
+        destination,
+        ttl: 64,
+        identification: number,
+        piece: None,
+        transport: Transport::Udp { source: 53, destination: 9000 },
+        payload: Payload::Bytes(&[0; 40]),
+    };
+    let head = ([2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 1]);
+    let frame = emit::Frame { destination: head.0, source: head.1, tags: &[], packet };
+    emit_frame(&frame, &mut out).unwrap();
+    out
+}
+
+/// A capture file of these frames (little endian, microseconds, Ethernet).
+fn pcap(frames: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1] {
+        out.extend(word.to_le_bytes());
+    }
+    for frame in frames {
+        let length = frame.len() as u32;
+        for word in [1_790_000_000, 0, length, length] {
+            out.extend(word.to_le_bytes());
+        }
+        out.extend(frame);
+    }
+    out
+}
+
+/// A service that reads a capture from `name`.
+fn piped(service: &mut Service, name: &str) {
+    let mirror = format!("[[mirror]]\nengine = \"pipe\"\ninterfaces = [{name:?}]\n");
+    service.write(&format!("{POLICY}{mirror}"));
+    service.run();
+}
+
+/// Two writers with a stream each, and between them one that writes something else.
+fn three_writers(service: &mut Service, mut write: impl FnMut(&[u8])) {
+    let capture = pcap(&frames());
+    write(&capture);
+    named(service);
+    counted(service, COUNT.into());
+    write(b"this is not a capture, whatever it may be");
+    service
+        .wait_for("the complaint", |service| service.log().contains("waiting for the next writer"));
+    write(&capture);
+    counted(service, u64::from(COUNT) * 2);
+    let (code, _) = service.end("-TERM");
+    assert_eq!(code, Some(0), "{}", service.log());
+}
+
+#[test]
+fn a_named_pipe() {
+    let mut service = Service::prepared();
+    let path = service.path("fifo");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    piped(&mut service, path.to_str().unwrap());
+    three_writers(&mut service, |bytes| {
+        let mut fifo = OpenOptions::new().write(true).open(&path).unwrap();
+        fifo.write_all(bytes).unwrap();
+        drop(fifo);
+        // The next writer of a pipe that is still read would join this one's stream.
+        std::thread::sleep(Duration::from_millis(300));
+    });
+}
+
+#[test]
+fn a_socket_that_is_listened_on() {
+    let mut service = Service::prepared();
+    let path = service.path("frames.sock");
+    piped(&mut service, &format!("listen:{}", path.display()));
+    three_writers(&mut service, |bytes| {
+        UnixStream::connect(&path).unwrap().write_all(bytes).unwrap();
+    });
+    assert!(!Path::new(&path).exists());
+}
+
+#[test]
+fn a_socket_that_is_connected_to() {
+    let mut service = Service::prepared();
+    let path = service.path("frames.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    piped(&mut service, &format!("connect:{}", path.display()));
+    three_writers(&mut service, |bytes| listener.accept().unwrap().0.write_all(bytes).unwrap());
+}
+
+#[test]
+fn standard_input_ends_the_service_when_it_ends() {
+    let mut service = Service::prepared();
+    let mirror = "[[mirror]]\nengine = \"pipe\"\ninterfaces = [\"-\"]\n";
+    service.write(&format!("{POLICY}{mirror}"));
+    service.child = service.spawn_with(Stdio::piped());
+    service.wait_for("the socket", |service| service.ask(service::STATUS).is_ok());
+    let mut input = service.child.stdin.take().unwrap();
+    input.write_all(&pcap(&frames())).unwrap();
+    named(&mut service);
+    counted(&mut service, COUNT.into());
+    drop(input);
+    assert_eq!(service.ended(), Some(0), "{}", service.log());
+    assert_eq!(last_records(&service), u64::from(COUNT));
+    // A file is read to its end and counted, however fast.
+    fs::write(service.path("capture"), pcap(&frames())).unwrap();
+    service.child = service.spawn_with(File::open(service.path("capture")).unwrap().into());
+    assert_eq!(service.ended(), Some(0), "{}", service.log());
+    assert_eq!(last_records(&service), u64::from(COUNT));
+}
