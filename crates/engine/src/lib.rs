@@ -3,8 +3,9 @@
 //!
 //! The way of a record: [`Engine::ingest`] deals it to a shard (`shard.rs`), which finds its zone
 //! (`zones.rs`, `lpm.rs`) and counts it for host (`arena.rs`), flows (`flows.rs`) and zone. At the
-//! end of each slice and window the detector (`detector.rs`) looks at what came near a limit: the
-//! rule is in `evidence.rs`, the naming of attacks in `classify.rs`.
+//! end of each slice and window the conductor (`conductor.rs`) adds up the shards, and the detector
+//! (`detector.rs`) looks at what came near a limit: the rule is in `evidence.rs`, the naming of
+//! attacks in `classify.rs`.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -14,6 +15,7 @@ mod amplifiers;
 mod arena;
 mod averages;
 mod classify;
+mod conductor;
 mod detector;
 mod engine;
 mod evidence;
@@ -33,12 +35,14 @@ mod zones;
 
 pub use amplifiers::{Amplifier, Amplifiers, AmplifiersError};
 pub use averages::{AverageRates, Averages};
-pub use engine::{Dealing, Engine, EngineStats, Observer, WindowView};
+pub use conductor::{Conductor, Observer, Shards, WindowView};
+pub use engine::{Dealing, Engine, EngineStats};
 pub use flows::{FlowSet, Inserted};
 pub use lpm::PrefixTable;
 pub use policy::{
     Capacity, Counting, Detection, DirectedLimits, Group, Limits, Policy, Rule, Whitelist,
 };
+pub use shard::{Shard, ShardStats};
 
 /// Part of a limit from which on a rate is watched closely.
 const WATCH_PART: f64 = 0.5;

@@ -42,27 +42,24 @@ impl Samples {
         Self { lists: wanted.iter().filter_map(list).collect(), most: policy.detection.samples }
     }
 
-    /// Fills the lists with what the rings hold of each attack; records before `oldest` in the order
+    /// Is no list wanted?
+    pub fn is_empty(&self) -> bool {
+        self.lists.is_empty()
+    }
+
+    /// Fills the lists with what a ring holds of each attack; records before `oldest` in the order
     /// of receipt are left out, because a ring of another shard may have lost them already.
-    pub fn collect<'a>(
-        &mut self,
-        rings: impl Iterator<Item = &'a Recent>,
-        oldest: u64,
-        zones: &Zones,
-        totals: &Totals,
-    ) {
+    pub fn collect(&mut self, ring: &Recent, oldest: u64, zones: &Zones, totals: &Totals) {
         let Some(since) = self.lists.values().map(|list| list.since).min() else { return };
         let with_totals = self.lists.keys().any(|(s, _)| matches!(s, Subject::Total(_)));
-        for ring in rings {
-            let known = |record: &&FlowRecord| record.seq >= oldest && record.time >= since;
-            for record in ring.newest_first().filter(known) {
-                for (side, bits) in [(IN, record.dst), (OUT, record.src)] {
-                    let Some(zone) = zones.lookup(record.family, bits) else { continue };
-                    self.offer((Subject::Host(HostKey { zone, bits }), side), record);
-                    if with_totals {
-                        for total in totals.of_zone(zone) {
-                            self.offer((Subject::Total(*total), side), record);
-                        }
+        let known = |record: &&FlowRecord| record.seq >= oldest && record.time >= since;
+        for record in ring.newest_first().filter(known) {
+            for (side, bits) in [(IN, record.dst), (OUT, record.src)] {
+                let Some(zone) = zones.lookup(record.family, bits) else { continue };
+                self.offer((Subject::Host(HostKey { zone, bits }), side), record);
+                if with_totals {
+                    for total in totals.of_zone(zone) {
+                        self.offer((Subject::Total(*total), side), record);
                     }
                 }
             }

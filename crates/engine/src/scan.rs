@@ -32,8 +32,11 @@ impl Scan {
         capacity: &Capacity,
         parts: bool,
     ) -> Self {
-        let zones_of = summaries.iter().map(|summary| summary.zones.as_slice());
-        let mut scan = Self { zones: sum_zones(zones_of), ..Self::default() };
+        let mut scan = Self::default();
+        // Screening adds flows to the zones' entries: they must be there.
+        for summary in summaries {
+            add_zones(&mut scan.zones, &summary.zones);
+        }
         for summary in summaries {
             for (sum, part) in scan.totals.iter_mut().zip(&summary.totals) {
                 *sum += &part.counters();
@@ -124,17 +127,15 @@ impl Scan {
     }
 }
 
-/// Sums zone entries over shards, by zone and side; without flows.
-pub fn sum_zones<'a>(parts: impl Iterator<Item = &'a [ZoneEntry]>) -> BTreeMap<u32, [Tally; 2]> {
-    let mut sums: BTreeMap<u32, [Tally; 2]> = BTreeMap::new();
-    for entry in parts.flatten() {
+/// Adds a shard's zone entries to the sums by zone and side; without flows.
+pub fn add_zones(sums: &mut BTreeMap<u32, [Tally; 2]>, entries: &[ZoneEntry]) {
+    for entry in entries {
         let sum = sums.entry(entry.zone).or_default();
         for side in [IN, OUT] {
             sum[side].counters += &entry.sides[side].counters();
             sum[side].weight = sum[side].weight.max(entry.weight[side]);
         }
     }
-    sums
 }
 
 fn unite(united: &mut FlowSet, counts: &mut [u64], entry: u32, tag: u32) {

@@ -1,8 +1,11 @@
 use super::*;
+use crate::WindowView;
 use crate::policy::{DirectedLimits, Group, Limits};
 use std::net::IpAddr;
+use std::time::Duration;
 use tidewall_model::{
-    AttackClass, Family, Metric, SamplingRate, Target, TcpFlags, TrafficClass, Unit, protocol,
+    Address, AttackClass, AttackEvent, AttackEventKind, DirectedCounters, Direction, Family,
+    Metric, SamplingRate, Target, TcpFlags, TrafficClass, Unit, protocol,
 };
 
 /// Everything that was heard.

@@ -1,0 +1,361 @@
+//! Slices and windows closed over all shards, and the detector asked at the end of each: what the
+//! one thread does that sees the whole. The shards are lent to it, whether they stand in the same
+//! thread or each with its worker.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidewall_model::{
+    Address, Attack, AttackEvent, AttackEventKind, DirectedCounters, Direction, Timestamp,
+    TrafficCounters,
+};
+
+use crate::amplifiers::Amplifiers;
+use crate::arena::{HostKey, Side};
+use crate::detector::{Detector, Moment, Notice};
+use crate::policy::Policy;
+use crate::samples::Samples;
+use crate::scan::{Scan, add_zones};
+use crate::shard::{Reading, Shard, SliceSummary, WindowSummary};
+use crate::subject::Subject;
+use crate::whitelist::Rules;
+use crate::zones::Zones;
+
+/// Shards, wherever they are.
+pub trait Shards {
+    /// Calls `visit` with every shard and its number, in order. Each is held only as long as the
+    /// call lasts.
+    fn each(&mut self, visit: &mut dyn FnMut(usize, &mut Shard));
+}
+
+impl Shards for Vec<Shard> {
+    fn each(&mut self, visit: &mut dyn FnMut(usize, &mut Shard)) {
+        for (at, shard) in self.iter_mut().enumerate() {
+            visit(at, shard);
+        }
+    }
+}
+
+/// Hears what the engine finds.
+pub trait Observer {
+    /// A window was closed.
+    fn window(&mut self, _window: &WindowView<'_>) {}
+    /// Something happened to an attack.
+    fn event(&mut self, _event: &AttackEvent) {}
+}
+
+/// Nobody listens.
+impl Observer for () {}
+
+/// A closed window, to be looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct WindowView<'a> {
+    /// When it began.
+    pub start: Timestamp,
+    /// How long it is.
+    pub length: Duration,
+    scan: &'a Scan,
+    summaries: &'a [WindowSummary],
+    zones: &'a Zones,
+}
+
+impl<'a> WindowView<'a> {
+    /// All traffic of a direction. Flows are those of our hosts' incoming and outgoing sides.
+    pub fn totals(&self, direction: Direction) -> &'a TrafficCounters {
+        &self.scan.totals[direction as usize]
+    }
+
+    /// Hosts that were seen, with their counters. When records are dealt round robin a host comes
+    /// once for each shard that saw it.
+    pub fn hosts(&self) -> impl Iterator<Item = (Address, DirectedCounters)> + 'a {
+        let zones = self.zones;
+        self.summaries.iter().flat_map(move |summary| {
+            let entries = summary.hosts.entries().iter();
+            entries.map(move |entry| (zones.address(entry.key()), summary.hosts.directed(entry)))
+        })
+    }
+
+    /// Number of host entries.
+    pub fn host_count(&self) -> usize {
+        self.summaries.iter().map(|summary| summary.hosts.len()).sum()
+    }
+
+    /// Our networks with the traffic of each; nested networks count in the longest one.
+    pub fn networks(
+        &self,
+    ) -> impl Iterator<Item = (tidewall_model::Prefix, DirectedCounters)> + 'a {
+        let mut sums = vec![None::<DirectedCounters>; self.zones.networks().len()];
+        for (zone, sides) in &self.scan.zones {
+            let network = self.zones.zone(*zone).network as usize;
+            *sums[network].get_or_insert_default() +=
+                &DirectedCounters { incoming: sides[0].counters, outgoing: sides[1].counters };
+        }
+        let networks = self.zones.networks();
+        sums.into_iter().zip(networks).filter_map(|(sum, network)| Some((*network, sum?)))
+    }
+}
+
+/// Closes slices and windows, and keeps the detector.
+#[derive(Debug)]
+pub struct Conductor {
+    policy: Arc<Policy>,
+    zones: Arc<Zones>,
+    rules: Arc<Rules>,
+    amplifiers: Amplifiers,
+    /// A host's traffic may be spread over several shards.
+    parts: bool,
+    spares: Vec<WindowSummary>,
+    detector: Detector,
+    /// Number of the slice that is being filled; `None` before time began.
+    slice: Option<u64>,
+    slice_ns: u64,
+    slices: u64,
+    /// The newest record's place in the order of receipt, where all shards share one.
+    newest: Option<u64>,
+    answer: SliceSummary,
+}
+
+impl Conductor {
+    /// Of `shards` shards. `parts` says that the traffic of one host may come to several of them.
+    /// `seed` keys the hash tables.
+    pub fn new(policy: Policy, shards: usize, parts: bool, seed: u64) -> Self {
+        let zones = Arc::new(Zones::compile(&policy, if parts { shards as u32 } else { 1 }, seed));
+        let summary = || WindowSummary::new(&policy.capacity, zones.all().len());
+        let slices = u64::from(policy.detection.slices.max(1));
+        let window_ns = u64::try_from(policy.detection.window.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            rules: Arc::new(Rules::compile(&policy.whitelist.rules)),
+            amplifiers: Amplifiers::embedded(),
+            parts,
+            spares: (0..shards).map(|_| summary()).collect(),
+            detector: Detector::new(&policy, &zones),
+            slice: None,
+            slice_ns: (window_ns / slices).max(1),
+            slices,
+            newest: None,
+            answer: SliceSummary::default(),
+            zones,
+            policy: Arc::new(policy),
+        }
+    }
+
+    /// An empty shard.
+    pub fn shard(&self) -> Shard {
+        Shard::new(&self.policy, &self.zones, &self.rules)
+    }
+
+    /// Closes every slice and window that is over at `now`.
+    pub fn advance(
+        &mut self,
+        now: Timestamp,
+        shards: &mut dyn Shards,
+        observer: &mut impl Observer,
+    ) {
+        self.advance_to(now.0 / self.slice_ns, shards, observer);
+    }
+
+    /// Closes the window that is being filled, whatever time it is.
+    pub fn finish(&mut self, shards: &mut dyn Shards, observer: &mut impl Observer) {
+        if let Some(current) = self.slice {
+            let next = (current / self.slices).saturating_add(1);
+            self.advance_to(next.saturating_mul(self.slices), shards, observer);
+        }
+    }
+
+    /// Closes every slice and window before the slice with this number.
+    fn advance_to(&mut self, wanted: u64, shards: &mut dyn Shards, observer: &mut impl Observer) {
+        let mut current = self.slice.unwrap_or(wanted);
+        while current < wanted {
+            if self.detector.is_calm() && are_idle(shards) {
+                // Nothing was counted and nothing is watched: no time needs to be gone through.
+                current = wanted;
+                break;
+            }
+            self.close_slice(current, shards, observer);
+            current += 1;
+            if current.is_multiple_of(self.slices) {
+                self.close_window(current / self.slices - 1, shards, observer);
+            }
+        }
+        self.slice = Some(current);
+    }
+
+    /// Begin and end of the slice that is being filled.
+    pub(crate) fn current_slice(&self) -> (Timestamp, Timestamp) {
+        let current = self.slice.unwrap_or_default();
+        let begin = current.saturating_mul(self.slice_ns);
+        let end = current.saturating_add(1).saturating_mul(self.slice_ns);
+        (Timestamp(begin), Timestamp(end))
+    }
+
+    /// Tells how far the order of receipt has come that all shards share.
+    pub(crate) fn set_newest(&mut self, seq: u64) {
+        self.newest = Some(self.newest.unwrap_or_default().max(seq));
+    }
+
+    /// How long a slice is.
+    pub const fn slice_length(&self) -> Duration {
+        Duration::from_nanos(self.slice_ns)
+    }
+
+    /// Attacks that go on.
+    pub fn attacks(&self) -> impl Iterator<Item = &Attack> {
+        self.detector.attacks()
+    }
+
+    /// What it runs by.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    pub(crate) fn zones(&self) -> &Zones {
+        &self.zones
+    }
+
+    /// Hosts that could not be watched because too many were.
+    pub const fn watch_refused(&self) -> u64 {
+        self.detector.refused()
+    }
+
+    /// Thins every shard's flows as if they had shared one set, so that what is estimated does not
+    /// depend on the number of shards.
+    fn align_flows(shards: &mut dyn Shards) {
+        let (mut count, mut level, mut flows, mut most) = (0, 0, 0, 0);
+        shards.each(&mut |_, shard| {
+            count += 1;
+            most = shard.flows().most();
+            level = level.max(shard.flows().level());
+            flows += shard.flows().len();
+        });
+        if count == 1 || (level == 0 && flows <= most) {
+            return;
+        }
+        let mut left_at = |level| {
+            let mut left = 0;
+            shards.each(&mut |_, shard| left += shard.flows().len_at(level));
+            left
+        };
+        while level < 31 && left_at(level) > most {
+            level += 1;
+        }
+        shards.each(&mut |_, shard| shard.thin_flows(level));
+    }
+
+    fn close_slice(&mut self, slice: u64, shards: &mut dyn Shards, observer: &mut impl Observer) {
+        Self::align_flows(shards);
+        let now = Timestamp(slice.saturating_add(1).saturating_mul(self.slice_ns));
+        let moment = Moment { index: slice, now };
+        let watched = self.detector.watched();
+        let mut readings: Vec<Reading> = watched.iter().map(|key| Reading::zero(*key)).collect();
+        let mut hot: Vec<HostKey> = Vec::new();
+        let mut sums = BTreeMap::new();
+        let (answer, wants_zones) = (&mut self.answer, self.detector.wants_zones());
+        shards.each(&mut |_, shard| {
+            shard.close_slice(watched, answer);
+            for (sum, part) in readings.iter_mut().zip(&answer.watched) {
+                sum.merge(part);
+            }
+            hot.append(&mut answer.hot);
+            if wants_zones {
+                add_zones(&mut sums, shard.zone_entries());
+            }
+        });
+        let adopted = self.detector.adopt(hot, &self.zones);
+        if !adopted.is_empty() {
+            let mut new: Vec<Reading> = adopted.iter().map(|key| Reading::zero(*key)).collect();
+            shards.each(&mut |_, shard| {
+                for sum in &mut new {
+                    sum.merge(&shard.read(sum.key));
+                }
+            });
+            readings.append(&mut new);
+        }
+        readings.sort_unstable_by_key(|reading| reading.key);
+        let notices = self.detector.end_slice(moment, &readings, &sums, &self.policy, &self.zones);
+        self.tell(&notices, moment.now, shards, observer);
+    }
+
+    fn close_window(&mut self, window: u64, shards: &mut dyn Shards, observer: &mut impl Observer) {
+        let length = self.policy.detection.window;
+        let start = Timestamp((window * self.slices).saturating_mul(self.slice_ns));
+        let moment = Moment { index: window, now: start + length };
+        let watched = self.detector.watched();
+        let mut readings: Vec<Reading> = watched.iter().map(|key| Reading::zero(*key)).collect();
+        let mut summaries = Vec::with_capacity(self.spares.len());
+        let mut spares = self.spares.drain(..);
+        shards.each(&mut |_, shard| {
+            let Some(spare) = spares.next() else { return };
+            let summary = shard.close_window(watched, spare);
+            for (sum, part) in readings.iter_mut().zip(&summary.watched) {
+                sum.merge(part);
+            }
+            summaries.push(summary);
+        });
+        drop(spares);
+        let scan = Scan::of(&summaries, &self.zones, &self.policy.capacity, self.parts);
+        let notices = self.detector.end_window(moment, &readings, &scan, &self.policy, &self.zones);
+        let zones = Arc::clone(&self.zones);
+        let view = WindowView { start, length, scan: &scan, summaries: &summaries, zones: &zones };
+        observer.window(&view);
+        self.tell(&notices, moment.now, shards, observer);
+        self.spares = summaries;
+    }
+
+    /// Adds what the recent records know to the attacks, and tells the observer.
+    fn tell(
+        &mut self,
+        notices: &[Notice],
+        now: Timestamp,
+        shards: &mut dyn Shards,
+        observer: &mut impl Observer,
+    ) {
+        if notices.is_empty() {
+            return;
+        }
+        // Once the traffic has fallen, recent records are the target's ordinary ones: they must not
+        // rename the attack.
+        let goes_on = |notice: &&Notice| {
+            let active = self.detector.active(notice.subject, notice.side);
+            notice.kind != AttackEventKind::Ended && active.is_some_and(|a| a.last_above == now)
+        };
+        let wanted: Vec<(Subject, Side)> =
+            notices.iter().filter(goes_on).map(|notice| (notice.subject, notice.side)).collect();
+        self.describe(&wanted, shards);
+        for notice in notices {
+            let attack = if notice.kind == AttackEventKind::Ended {
+                self.detector.remove(notice.subject, notice.side)
+            } else {
+                self.detector.active(notice.subject, notice.side).map(|a| a.attack.clone())
+            };
+            if let Some(attack) = attack {
+                observer.event(&AttackEvent { kind: notice.kind, time: now, attack });
+            }
+        }
+    }
+
+    /// Samples and class of the wanted attacks, from the recent records of all shards.
+    fn describe(&mut self, wanted: &[(Subject, Side)], shards: &mut dyn Shards) {
+        let mut samples = Samples::new(wanted, &self.detector, &self.policy);
+        if samples.is_empty() {
+            return;
+        }
+        // Where shards share an order, what one ring has lost is not taken from another.
+        let ring = u64::from(self.policy.capacity.recent);
+        let oldest = self.newest.map_or(0, |newest| (newest + 1).saturating_sub(ring));
+        let (zones, totals) = (&self.zones, self.detector.totals());
+        shards.each(&mut |_, shard| samples.collect(shard.recent(), oldest, zones, totals));
+        for ((subject, side), records) in samples.into_lists() {
+            if let Some(active) = self.detector.active_mut(subject, side) {
+                crate::samples::describe(&mut active.attack, &records, &self.amplifiers);
+            }
+        }
+    }
+}
+
+/// Was nothing counted since the window began?
+fn are_idle(shards: &mut dyn Shards) -> bool {
+    let mut idle = true;
+    shards.each(&mut |_, shard| idle &= shard.is_idle());
+    idle
+}
