@@ -2,7 +2,10 @@
 //! queue of the same design in front of it, so that a dead server or a hanging script slows nothing
 //! and what is lost is counted. An action is one file with its `Config`, and one line in `Config`.
 
+#![forbid(unsafe_code)]
+
 mod action;
+pub mod bgp;
 mod clock;
 mod event;
 #[cfg(test)]
