@@ -1,0 +1,396 @@
+//! Sessions and routes: secured, both IP versions, both directions, refreshed, limited, broken.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tidewall_actions::Secret;
+use tidewall_actions::bgp::{Audience, Distance, ListenConfig, PeerConfig, Speaker, SpeakerConfig};
+use tidewall_bgp::RouteFamily;
+use tidewall_bgp::session::{State, Stop};
+
+use crate::daemon::{Daemon, Kind, Neighbour};
+use crate::lab::{Lab, until};
+use crate::routes::{amplification, blackhole, dns_over_ipv6, syn_flood};
+use crate::{SOON, config, peer_of, start, status, until_all_have_all, until_has};
+
+const V4: &str = "203.0.113.77/32";
+const V6: &str = "2001:db8::77/128";
+
+/// MD5, GTSM, everything that we announce, refresh, withdrawal, and our last words.
+fn everything_with(kind: Kind) {
+    let Some(lab) = Lab::new().filter(|_| kind.is_there()) else { return };
+    let neighbour = Neighbour { md5: Some("s3cret"), gtsm: true, ..Neighbour::default() };
+    let daemon = Daemon::start(kind, &lab, neighbour);
+    let peer = peer_of(&daemon);
+    let name = peer.name.clone();
+    let speaker = start(vec![peer]);
+    let v4 = blackhole(V4, daemon.wire.ours());
+    let routes = [v4.clone(), blackhole(V6, daemon.wire.ours6())];
+    speaker.set_desired(routes.into_iter().chain([amplification(), syn_flood(), dns_over_ipv6()]));
+    until_all_have_all(&speaker);
+
+    until_has(&daemon, V4, true);
+    until_has(&daemon, V6, true);
+    has_communities(&daemon, V4);
+    has_communities(&daemon, V6);
+    if kind.has_flow_spec() {
+        rules_are_printed_as_meant(&daemon);
+    } else {
+        // A family that was not agreed on would end the session: it waits, and says why.
+        let status = status(&speaker, &name);
+        let words = "the peer has not agreed on IPv4 FlowSpec";
+        assert!(
+            status.waiting.iter().any(|(why, count)| why.contains(words) && *count == 2),
+            "{status:#?}"
+        );
+        assert_eq!(status.announced(), 2);
+    }
+
+    if kind != Kind::Gobgp {
+        daemon.ask_for_refresh();
+        until("we are asked for our routes", SOON, || {
+            let status = status(&speaker, &name);
+            if status.refreshes > 0 { Ok(()) } else { Err(format!("{status:#?}")) }
+        });
+        until_has(&daemon, V4, true);
+    }
+
+    speaker.withdraw(v4.key(), Audience::All);
+    until_has(&daemon, V4, false);
+    assert!(daemon.has(V6), "only what was withdrawn is gone");
+    assert_eq!(status(&speaker, &name).established, 1, "one session all the time");
+
+    speaker.shutdown(Stop::Withdraw("maintenance".into()));
+    // A peer with graceful restart drops our routes nevertheless.
+    until_has(&daemon, V6, false);
+    if kind != Kind::Gobgp {
+        until("our words are in its log", SOON, || {
+            let log = daemon.log();
+            if log.contains("maintenance") { Ok(()) } else { Err(log) }
+        });
+    }
+}
+
+fn has_communities(daemon: &Daemon, prefix: &str) {
+    let text = daemon.unicast(prefix);
+    let lower = text.to_lowercase();
+    let words: &[&str] = match daemon.kind {
+        Kind::Bird => &["(65535,666)", "(65535,65281)", "(65010, 666, 1)"],
+        Kind::Gobgp => &["blackhole", "no-export", "65010:666:1"],
+        Kind::Frr => &["blackhole", "no-export", "65010:666:1"],
+        Kind::Openbgpd => &["blackhole", "no_export", "65010:666:1"],
+    };
+    for word in words {
+        assert!(lower.contains(word), "{:?}: no {word} in:\n{text}", daemon.kind);
+    }
+}
+
+/// Each daemon's own words for our three rules.
+fn rules_are_printed_as_meant(daemon: &Daemon) {
+    let v4: &[&str] = match daemon.kind {
+        Kind::Bird => &[
+            "dst 203.0.113.88/32; proto 17; sport 123,389; length 400..1500; \
+             fragment !is_fragment;",
+            "(generic, 0x80060000, 0x47f42400)",
+            "dst 203.0.113.89/32; proto 6; tcp flags 0x2/0x2 && !0x10/0x10;",
+            "(generic, 0x80060000, 0x0)",
+        ],
+        Kind::Gobgp => &[
+            "[destination: 203.0.113.88/32][protocol: ==udp][source-port: ==123 ==389]\
+             [packet-length: >=400&<=1500]",
+            "[rate: 125000",
+            "[destination: 203.0.113.89/32][protocol: ==tcp][tcp-flags: ",
+            "[discard]",
+        ],
+        Kind::Frr => &[
+            "Destination Address 203.0.113.88/32",
+            "Source Port = 123 , = 389",
+            "Packet Length >= 400 , <= 1500",
+            "FS:rate 125000.000000",
+            "Destination Address 203.0.113.89/32",
+            "IP Protocol = 6",
+            "FS:rate 0.000000",
+        ],
+        Kind::Openbgpd => &[],
+    };
+    let v6: &[&str] = match daemon.kind {
+        Kind::Bird => &["dst 2001:db8::88/128; next header 17; sport 53;", "0x80060000, 0x0"],
+        Kind::Gobgp => {
+            &["[destination: 2001:db8::88/128/0][protocol: ==udp][source-port: ==53]", "[discard]"]
+        }
+        Kind::Frr => &["2001:db8::88/128", "Source Port = 53", "FS:rate 0.000000"],
+        Kind::Openbgpd => &[],
+    };
+    for (is_v6, words) in [(false, v4), (true, v6)] {
+        until("the rules are there as meant", SOON, || {
+            let text = daemon.flow_spec(is_v6);
+            match words.iter().find(|word| !text.contains(**word)) {
+                None => Ok(()),
+                Some(word) => Err(format!("no {word:?} in:\n{text}")),
+            }
+        });
+    }
+}
+
+#[test]
+fn everything_with_gobgp() {
+    everything_with(Kind::Gobgp);
+}
+
+#[test]
+fn everything_with_bird() {
+    everything_with(Kind::Bird);
+}
+
+#[test]
+fn everything_with_frr() {
+    everything_with(Kind::Frr);
+}
+
+#[test]
+fn everything_with_openbgpd() {
+    everything_with(Kind::Openbgpd);
+}
+
+/// The kernel does not answer a wrong key: the words must name it.
+#[test]
+fn a_wrong_md5_key_gives_no_session_and_says_where_to_look() {
+    let Some(lab) = Lab::new().filter(|_| Kind::ALL.into_iter().all(Kind::is_there)) else {
+        return;
+    };
+    let neighbour = Neighbour { md5: Some("s3cret"), ..Neighbour::default() };
+    let daemons = Kind::ALL.map(|kind| Daemon::start(kind, &lab, neighbour.clone()));
+    let peers = daemons.iter().map(|daemon| {
+        let mut peer = peer_of(daemon);
+        // One of them has no key at all.
+        peer.md5 = (daemon.kind != Kind::Bird).then(|| Secret::new("s3crex"));
+        peer
+    });
+    let speaker = start(peers.collect());
+    // An attempt to connect is given up after 30 s.
+    until("every peer says what is wrong", Duration::from_secs(60), || {
+        let peers = speaker.peers();
+        assert!(peers.iter().all(|peer| peer.established == 0), "{peers:#?}");
+        let said = |peer: &tidewall_actions::bgp::PeerStatus| {
+            let error = peer.last_error.as_ref().map(|error| error.text.as_str());
+            error.is_some_and(|text| text.contains("no answer") && text.contains("MD5"))
+        };
+        if peers.iter().all(said) { Ok(()) } else { Err(format!("{peers:#?}")) }
+    });
+}
+
+/// A peer that checks the distance does not hear us when we do not send as GTSM wants it.
+#[test]
+fn gtsm_of_one_side_only_gives_no_session() {
+    let Some(lab) = Lab::new().filter(|_| Kind::Bird.is_there() && Kind::Gobgp.is_there()) else {
+        return;
+    };
+    let neighbour = Neighbour { gtsm: true, ..Neighbour::default() };
+    let secured = Daemon::start(Kind::Bird, &lab, neighbour);
+    let open = Daemon::start(Kind::Gobgp, &lab, Neighbour::default());
+    let mut plain = peer_of(&secured);
+    plain.distance = Distance::Within(64);
+    let mut strict = peer_of(&open);
+    strict.distance = Distance::Secured(1);
+    let speaker = start(vec![plain, strict]);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(8) {
+        for peer in speaker.peers() {
+            assert_eq!(peer.established, 0, "{peer:#?}");
+        }
+        sleep(Duration::from_millis(500));
+    }
+}
+
+/// IPv6 transport, secured; through a named device; over it both families.
+#[test]
+fn sessions_over_ipv6() {
+    for kind in Kind::ALL {
+        let Some(lab) = Lab::new().filter(|_| kind.is_there()) else { return };
+        let neighbour =
+            Neighbour { md5: Some("s3cret"), gtsm: true, ipv6: true, ..Neighbour::default() };
+        let daemon = Daemon::start(kind, &lab, neighbour);
+        let mut peer = peer_of(&daemon);
+        peer.device = Some(daemon.wire.device.clone());
+        let speaker = start(vec![peer]);
+        speaker.announce(blackhole(V4, daemon.wire.ours()));
+        speaker.announce(blackhole(V6, daemon.wire.ours6()));
+        until_all_have_all(&speaker);
+        until_has(&daemon, V6, true);
+        until_has(&daemon, V4, true);
+    }
+}
+
+/// The daemon connects to us, with the key and the TTL of the listening socket.
+#[test]
+fn peers_connect_to_us() {
+    for kind in Kind::ALL {
+        let Some(lab) = Lab::new().filter(|_| kind.is_there()) else { return };
+        let neighbour =
+            Neighbour { md5: Some("s3cret"), gtsm: true, passive: false, ..Neighbour::default() };
+        let daemon = Daemon::start(kind, &lab, neighbour);
+        let mut peer = peer_of(&daemon);
+        peer.passive = true;
+        let listen = SocketAddr::new([0; 4].into(), 179);
+        let config = SpeakerConfig {
+            listen: vec![ListenConfig { address: listen, device: None }],
+            ..config(vec![peer])
+        };
+        let speaker = Speaker::start(config).unwrap();
+        speaker.desired_complete();
+        speaker.announce(blackhole(V4, daemon.wire.ours()));
+        until("the daemon has connected", Duration::from_secs(60), || {
+            let peers = speaker.peers();
+            let up = peers.iter().all(|peer| peer.state == State::Established);
+            if up { Ok(()) } else { Err(format!("{peers:#?}")) }
+        });
+        until_has(&daemon, V4, true);
+    }
+}
+
+/// Both sides connect at once: one session stays.
+#[test]
+fn both_sides_connect() {
+    for kind in Kind::ALL {
+        let Some(lab) = Lab::new().filter(|_| kind.is_there()) else { return };
+        let daemon =
+            Daemon::start(kind, &lab, Neighbour { passive: false, ..Neighbour::default() });
+        let listen = SocketAddr::new([0; 4].into(), 179);
+        let config = SpeakerConfig {
+            listen: vec![ListenConfig { address: listen, device: None }],
+            ..config(vec![peer_of(&daemon)])
+        };
+        let speaker = Speaker::start(config).unwrap();
+        speaker.desired_complete();
+        speaker.announce(blackhole(V4, daemon.wire.ours()));
+        until_all_have_all(&speaker);
+        until_has(&daemon, V4, true);
+        // It stays: neither side opens another connection that would replace it.
+        let established = speaker.peers()[0].established;
+        sleep(Duration::from_secs(4));
+        let peer = &speaker.peers()[0];
+        assert_eq!((peer.state, peer.established), (State::Established, established), "{peer:#?}");
+        assert!(daemon.has(V4));
+    }
+}
+
+/// The limit of the peer is hit: we say so, and do not hammer.
+#[test]
+fn too_many_routes_for_the_peer() {
+    let Some(lab) = Lab::new().filter(|_| Kind::Frr.is_there()) else { return };
+    let daemon =
+        Daemon::start(Kind::Frr, &lab, Neighbour { max_routes: 3, ..Neighbour::default() });
+    let mut peer = peer_of(&daemon);
+    peer.max_retry = Duration::from_secs(60);
+    let name = peer.name.clone();
+    let speaker = start(vec![peer]);
+    let prefixes = (1..=5).map(|host| format!("203.0.113.{host}/32"));
+    speaker.set_desired(prefixes.map(|prefix| blackhole(&prefix, daemon.wire.ours())));
+    until("the peer has complained", SOON, || {
+        let peer = status(&speaker, &name);
+        let error = peer.last_error.as_ref().map(|error| error.text.as_str());
+        let complained = error.is_some_and(|text| text.contains("too many prefixes"));
+        if complained { Ok(()) } else { Err(format!("{peer:#?}")) }
+    });
+    let attempts = status(&speaker, &name).sent.opens;
+    sleep(Duration::from_secs(6));
+    assert_eq!(status(&speaker, &name).sent.opens, attempts, "no attempt within seconds");
+}
+
+/// The peer stops answering without closing: hold time, then again from the beginning.
+#[test]
+fn a_peer_that_falls_silent() {
+    let Some(lab) = Lab::new().filter(|_| Kind::Bird.is_there()) else { return };
+    let neighbour = Neighbour { hold_time: 3, ..Neighbour::default() };
+    let daemon = Daemon::start(Kind::Bird, &lab, neighbour);
+    let speaker = start(vec![peer_of(&daemon)]);
+    speaker.announce(blackhole(V4, daemon.wire.ours()));
+    until_all_have_all(&speaker);
+    daemon.signal(Signal::SIGSTOP);
+    until("we notice", Duration::from_secs(10), || {
+        let peer = &speaker.peers()[0];
+        let error = peer.last_error.as_ref().map(|error| error.text.as_str());
+        let noticed = error.is_some_and(|text| text.contains("hold timer expired"));
+        if noticed { Ok(()) } else { Err(format!("{peer:#?}")) }
+    });
+    let peer = &speaker.peers()[0];
+    assert_eq!((peer.announced(), peer.families[0].waiting), (0, 1), "{peer:#?}");
+    daemon.signal(Signal::SIGCONT);
+    until_all_have_all(&speaker);
+    until_has(&daemon, V4, true);
+}
+
+/// The daemon is killed and started again: it gets everything again.
+#[test]
+fn a_peer_that_restarts() {
+    for kind in Kind::ALL {
+        let Some(lab) = Lab::new().filter(|_| kind.is_there()) else { return };
+        let mut daemon = Daemon::start(kind, &lab, Neighbour::default());
+        let speaker = start(vec![peer_of(&daemon)]);
+        speaker.announce(blackhole(V4, daemon.wire.ours()));
+        until_all_have_all(&speaker);
+        until_has(&daemon, V4, true);
+        daemon.restart();
+        until("a second session", SOON, || {
+            let peer = &speaker.peers()[0];
+            if peer.established >= 2 { Ok(()) } else { Err(format!("{peer:#?}")) }
+        });
+        until_has(&daemon, V4, true);
+    }
+}
+
+/// A socket that takes OPEN and KEEPALIVE and then reads nothing: the others do not wait.
+#[test]
+fn a_peer_that_does_not_read_slows_no_other() {
+    let Some(lab) = Lab::new().filter(|_| Kind::Bird.is_there()) else { return };
+    let daemon = Daemon::start(Kind::Bird, &lab, Neighbour::default());
+    let address = SocketAddr::new([127, 0, 0, 1].into(), 1790);
+    let listener = TcpListener::bind(address).unwrap();
+    socket2::SockRef::from(&listener).set_recv_buffer_size(4_096).unwrap();
+    let mut mute = PeerConfig::new("mute", address.ip(), 65_009);
+    mute.port = address.port();
+    mute.profile.max_unicast = 100_000;
+    mute.families = tidewall_bgp::FamilySet::NONE.with(RouteFamily::Ipv4Unicast);
+    let mut bird = peer_of(&daemon);
+    bird.profile.max_unicast = 100_000;
+    let speaker = start(vec![mute, bird]);
+    let _connection = mute_session(&listener);
+    until_all_have_all(&speaker);
+    // Different attributes make each route a message: far more than the socket buffers take.
+    let next_hop = daemon.wire.ours();
+    let routes = (0..4_000u32).map(|n| crate::routes::with_med(n, next_hop));
+    speaker.set_desired(routes.collect::<Vec<_>>());
+    until("BIRD has all", SOON, || {
+        let peer = status(&speaker, "Bird");
+        let done = peer.announced() == 4_000 && daemon.count() == 4_000;
+        if done { Ok(()) } else { Err(format!("{} of {peer:#?}", daemon.count())) }
+    });
+    let peer = status(&speaker, "mute");
+    assert!(peer.blocked && peer.pending() > 0, "{peer:#?}");
+    // Replaced while it waits: nothing piles up but the difference.
+    let pending = peer.pending();
+    for round in 1..=50u32 {
+        let routes = (0..4_000u32).map(|n| crate::routes::with_med(n + round, next_hop));
+        speaker.set_desired(routes.collect::<Vec<_>>());
+    }
+    let peer = status(&speaker, "mute");
+    assert!(peer.pending() >= pending && peer.pending() <= 4_000, "{peer:#?}");
+}
+
+/// Answers OPEN and KEEPALIVE by hand.
+fn mute_session(listener: &TcpListener) -> TcpStream {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut message = [0; 512];
+    let octets = stream.read(&mut message).unwrap();
+    assert_eq!(message.get(18), Some(&1), "OPEN of {octets} octets");
+    // AS 65009, hold time 0: nothing of us is expected afterwards.
+    let mut open = vec![0xff; 16];
+    open.extend([0, 29, 1, 4, 0xfd, 0xf1, 0, 0, 10, 99, 0, 99, 0]);
+    let mut keepalive = vec![0xff; 16];
+    keepalive.extend([0, 19, 4]);
+    std::io::Write::write_all(&mut stream, &[open, keepalive].concat()).unwrap();
+    stream
+}
