@@ -45,6 +45,8 @@ pub(super) struct Link {
     output: Vec<u8>,
     written: usize,
     writing_ended: bool,
+    /// Writing has failed. What the peer said before is still to be read.
+    write_error: Option<io::Error>,
 }
 
 impl Link {
@@ -67,6 +69,7 @@ impl Link {
             output: Vec::new(),
             written: 0,
             writing_ended: false,
+            write_error: None,
         })
     }
 
@@ -91,14 +94,15 @@ impl Link {
         self.written < self.output.len()
     }
 
-    /// Reads once; `None`: there is nothing now.
+    /// Reads once; `None`: there is nothing now. The error of a write comes when all is read.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
             match self.stream.read(buffer) {
+                Ok(0) if let Some(error) = self.write_error.take() => return Err(error),
                 Ok(octets) => return Ok(Some(octets)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.readable = false;
-                    return Ok(None);
+                    return self.write_error.take().map_or(Ok(None), Err);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -106,19 +110,23 @@ impl Link {
         }
     }
 
-    /// Writes as much as the socket takes.
-    pub(super) fn flush(&mut self) -> io::Result<Flushed> {
+    /// Writes as much as the socket takes. A peer that has reset the connection may have said why:
+    /// an error is left to [`Link::read`].
+    pub(super) fn flush(&mut self) -> Flushed {
         let mut octets = 0;
         while self.writable && self.has_output() {
             match self.stream.write(self.output.get(self.written..).unwrap_or_default()) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     self.written += count;
                     octets += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.write_error = Some(error);
+                    self.output.clear();
+                    (self.writable, self.readable) = (false, true);
+                }
             }
         }
         if !self.has_output() {
@@ -129,7 +137,7 @@ impl Link {
                 socket::end_writing(&self.stream);
             }
         }
-        Ok(Flushed { octets, all: !self.has_output() })
+        Flushed { octets, all: !self.has_output() }
     }
 
     /// The session is through with it.

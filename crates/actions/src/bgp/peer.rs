@@ -304,10 +304,7 @@ impl Peer {
         if !matches!(link.stage, Stage::Open | Stage::Ending(_)) {
             return;
         }
-        let flushed = match link.flush() {
-            Ok(flushed) => flushed,
-            Err(error) => return self.lose(id, &error, now, registry),
-        };
+        let flushed = link.flush();
         let was_blocked = std::mem::replace(&mut link.told_blocked, !flushed.all);
         self.sent.octets += flushed.octets as u64;
         match (was_blocked, flushed.all) {

@@ -325,6 +325,8 @@ fn spawn(kind: Kind, wire: &Wire, directory: &Path) -> Child {
             "0",
             "--log",
             "stdout",
+            "--log-level",
+            "informational",
         ]),
         Kind::Openbgpd => command.args(["-d", "-v", "-f", &file]),
     };
@@ -387,7 +389,7 @@ flow4 table flowtab4;\nflow6 table flowtab6;\nprotocol device {{ }}
 protocol bgp tidewall {{
   local {them} as 65003;\n  neighbor {us} as 65010;\n  hold time {hold_time};
   graceful restart on;\n  error wait time 1, 2;\n  connect delay time 1;\n  {md5}\n  {gtsm}\n  {passive}
-  ipv4 {{ import all; export none; import limit {max_routes} action restart; }};
+  ipv4 {{ gateway recursive; import all; export none; import limit {max_routes} action restart; }};
   ipv6 {{ import all; export none; }};
   flow4 {{ table flowtab4; import all; export none; validate off; }};
   flow6 {{ table flowtab6; import all; export none; validate off; }};
@@ -400,7 +402,7 @@ fn frr(neighbour: &Neighbour, us: &str, wire: &Wire) -> String {
     let Neighbour { hold_time, max_routes, .. } = neighbour;
     let keepalive = hold_time / 3;
     let mut text = format!(
-        "router bgp 65004\n bgp router-id {router_id}\n no bgp ebgp-requires-policy
+        "router bgp 65004\n bgp router-id {router_id}\n no bgp ebgp-requires-policy\n bgp log-neighbor-changes
  no bgp default ipv4-unicast\n bgp graceful-restart\n neighbor {us} remote-as 65010
  neighbor {us} timers {keepalive} {hold_time}\n neighbor {us} disable-connected-check\n",
         router_id = wire.theirs(),

@@ -69,10 +69,11 @@ pub fn dns_over_ipv6() -> Route {
     route
 }
 
-/// A host route whose attributes no other one has.
-pub fn with_med(number: u32, next_hop: IpAddr) -> Route {
-    let [_, _, high, low] = (number % 4_000).to_be_bytes();
+/// One of many host routes; with a community of its own, so that no two share a message.
+pub fn with_med(number: u16, med: u32, next_hop: IpAddr) -> Route {
+    let [high, low] = number.to_be_bytes();
     let prefix = format!("198.18.{high}.{low}/32").parse().unwrap();
-    let attributes = RouteAttributes { med: Some(number), ..Default::default() };
+    let communities = vec![Community(u32::from(number))];
+    let attributes = RouteAttributes { med: Some(med), communities, ..Default::default() };
     UnicastRoute::new(prefix, next_hop, attributes).unwrap().into()
 }
