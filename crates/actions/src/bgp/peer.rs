@@ -18,9 +18,9 @@ use super::socket;
 use super::status::{self, PeerError, PeerStatus, RouteReport, SentCounters};
 
 /// Octets of UPDATEs that are pulled at once, and kept when the peer does not read.
-const PULL_OCTETS: usize = 64 * 1024;
+const PULL_OCTETS: usize = 16 * 1024;
 /// So often a peer is pulled for in one turn.
-const PULLS: usize = 16;
+const PULLS: usize = 4;
 /// Connections of a peer at one time, those that are ending included.
 const MAX_LINKS: usize = 8;
 /// A token is the peer's index and the number of its connection.
@@ -42,6 +42,7 @@ pub(super) struct Peer {
     /// What the system said about a connection before the session called it closed.
     trouble: Option<(ConnectionId, String)>,
     last_error: Option<PeerError>,
+    last_notification: Option<PeerError>,
     sent: SentCounters,
     received_octets: u64,
     refreshes: u64,
@@ -65,6 +66,7 @@ impl Peer {
             times_established: 0,
             trouble: None,
             last_error: None,
+            last_notification: None,
             sent: SentCounters::default(),
             received_octets: 0,
             refreshes: 0,
@@ -167,6 +169,7 @@ impl Peer {
             families,
             waiting,
             last_error: self.last_error.clone(),
+            last_notification: self.last_notification.clone(),
             sent: self.sent,
             received: *self.session.received(),
             received_octets: self.received_octets,
@@ -344,6 +347,10 @@ impl Peer {
     /// Remembers why a connection has ended, unless that is in order.
     fn explain(&mut self, id: ConnectionId, reason: &DownReason, now: Timestamp) {
         let trouble = self.trouble.take_if(|(of, _)| *of == id);
+        if let DownReason::Told(notification) = reason {
+            let text = notification.to_string();
+            self.last_notification = Some(PeerError { at: now, text });
+        }
         match (reason, trouble) {
             (DownReason::Stopped, _) => {}
             (DownReason::Sent(told) | DownReason::Told(told), _)

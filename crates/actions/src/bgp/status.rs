@@ -102,6 +102,8 @@ pub struct PeerStatus {
     pub waiting: Vec<(String, usize)>,
     /// The last thing that went wrong.
     pub last_error: Option<PeerError>,
+    /// The last NOTIFICATION of the peer, which tells more than what came of it.
+    pub last_notification: Option<PeerError>,
     /// What was sent.
     pub sent: SentCounters,
     /// What was received.

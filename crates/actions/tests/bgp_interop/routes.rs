@@ -69,11 +69,11 @@ pub fn dns_over_ipv6() -> Route {
     route
 }
 
-/// One of many host routes; with a community of its own, so that no two share a message.
+/// One of many host routes; with communities of its own, so that no two share a message.
 pub fn with_med(number: u16, med: u32, next_hop: IpAddr) -> Route {
     let [high, low] = number.to_be_bytes();
     let prefix = format!("198.18.{high}.{low}/32").parse().unwrap();
-    let communities = vec![Community(u32::from(number))];
+    let communities = (0..60).map(|n| Community(u32::from(number) << 8 | n)).collect();
     let attributes = RouteAttributes { med: Some(med), communities, ..Default::default() };
     UnicastRoute::new(prefix, next_hop, attributes).unwrap().into()
 }
