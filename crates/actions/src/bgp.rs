@@ -1,9 +1,9 @@
 //! The BGP speaker with its sockets: one thread for all peers, driven by readiness and time. The
 //! protocol itself is in `tidewall-bgp`.
 //!
-//! Only what is put in as desired is announced. A peer that does not read costs 80 KiB at
-//! most and slows no other: UPDATEs are made when its socket takes them, from the difference between what it is
-//! to have and what it was sent.
+//! Only what is put in as desired is announced. A peer that does not read costs 80 KiB at most and
+//! slows no other: UPDATEs are made when its socket takes them, from the difference between what it
+//! is to have and what it was sent.
 
 mod config;
 mod desired;
@@ -72,19 +72,23 @@ impl Speaker {
     pub fn start(config: SpeakerConfig) -> Result<Self, StartError> {
         config.check()?;
         let clock = Clock::start();
-        let mut sockets = Vec::new();
-        for listen in &config.listen {
-            let address = listen.address;
-            let socket = socket::listen(listen, &config.peers)
-                .map_err(|error| StartError::Listen { address, error })?;
-            sockets.push((listen.clone(), socket));
-        }
-        let mut peers = Vec::new();
+        let mut sessions = Vec::new();
         for (index, peer) in config.peers.iter().enumerate() {
             let session = Session::new(peer.session(&config, index))
                 .map_err(|error| ConfigError::new(&peer.name, "session", error))?;
-            peers.push(Peer::new(peer.clone(), session, index, clock.now()));
+            sessions.push(session);
         }
+        let mut sockets = Vec::new();
+        for listen in config.listen {
+            let address = listen.address;
+            let socket = socket::listen(&listen, &config.peers)
+                .map_err(|error| StartError::Listen { address, error })?;
+            sockets.push((listen, socket));
+        }
+        let peers = config.peers.into_iter().zip(sessions).enumerate();
+        let peers =
+            peers.map(|(index, (peer, session))| Peer::new(peer, session, index, clock.now()));
+        let peers = peers.collect();
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (commands, receiver) = sync_channel(COMMANDS);

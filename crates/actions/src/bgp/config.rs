@@ -297,11 +297,12 @@ mod tests {
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 
+    type Change = Box<dyn FnOnce(&mut PeerConfig)>;
+
     #[test]
     fn what_cannot_work_is_refused_in_words() {
         let far = IpAddr::from([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
         let link_local: IpAddr = "fe80::1".parse().unwrap();
-        type Change = Box<dyn FnOnce(&mut PeerConfig)>;
         let cases: Vec<(Change, &str)> = vec![
             (Box::new(|p| p.name.clear()), "needs a name"),
             (Box::new(|p| p.address = IpAddr::from([0; 4])), "not the address of a host"),

@@ -256,7 +256,10 @@ impl Peer {
         let Some(link) = self.link(id) else { return };
         if link.stage == Stage::Connecting && link.writable {
             match link.connected() {
-                Ok(false) => return,
+                Ok(false) => {
+                    (link.writable, link.readable) = (false, false);
+                    return;
+                }
                 Ok(true) => {
                     link.stage = Stage::Open;
                     self.handle(Event::Opened(id), now, registry);
@@ -270,7 +273,6 @@ impl Peer {
         }
         let open = link.stage == Stage::Open;
         match link.read(buffer) {
-            Ok(None) => {}
             Ok(Some(0)) => {
                 link.stage = Stage::Gone;
                 self.handle(Event::Closed(id), now, registry);
@@ -280,8 +282,8 @@ impl Peer {
                 let bytes = buffer.get(..octets).unwrap_or_default();
                 self.handle(Event::Bytes(id, bytes), now, registry);
             }
-            // Whatever it says now, we are through with it.
-            Ok(Some(_)) => {}
+            // Nothing now; or we are through with it, whatever it says.
+            Ok(_) => {}
             Err(error) => self.lose(id, &error, now, registry),
         }
     }

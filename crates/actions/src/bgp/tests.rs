@@ -245,10 +245,39 @@ fn noise_ends_the_session_and_not_the_speaker() {
     }
     until("established", &[&speaker], || established(&speaker));
     until("sent", &[&speaker], || speaker.peers()[0].announced() == 1);
-    stream.write_all(&[0xaa; 100_000]).unwrap_or_default();
+    stream.write_all(&vec![0xaa; 100_000]).unwrap_or_default();
     until("ended", &[&speaker], || {
         let error = speaker.peers()[0].last_error.clone();
         error.is_some_and(|error| error.text.contains("message header error"))
     });
     let (_again, _) = listener.accept().unwrap();
+}
+
+/// The peer says why and resets at once, while we write: its words are not lost.
+#[test]
+fn words_before_a_reset_are_read() {
+    let listener = TcpListener::bind((LOOPBACK, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let peer = quick("hasty", LOOPBACK.into(), port, 65_009);
+    let speaker = Speaker::start(SpeakerConfig::new(65_001, LOOPBACK, vec![peer])).unwrap();
+    for round in 1..=5 {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut greeting = vec![0xff; 16];
+        greeting.extend([0, 29, 1, 4, 0xfd, 0xf1, 0, 90, 10, 99, 0, 99, 0]);
+        greeting.extend([0xff; 16]);
+        greeting.extend([0, 19, 4]);
+        stream.write_all(&greeting).unwrap();
+        until("established", &[&speaker], || speaker.peers()[0].established == round);
+        speaker.set_desired((0..200).map(route));
+        // Administrative shutdown; closed with our messages unread, which resets the connection.
+        let mut farewell = vec![0xff; 16];
+        farewell.extend([0, 24, 3, 6, 2, 2, b'n', b'o']);
+        stream.write_all(&farewell).unwrap();
+        drop(stream);
+        speaker.set_desired((0..100).map(route));
+        until("told", &[&speaker], || speaker.peers()[0].last_notification.is_some());
+        let status = &speaker.peers()[0];
+        let told = status.last_notification.clone().unwrap();
+        assert_eq!(told.text, "administrative shutdown (6/2): \"no\"", "{status:#?}");
+    }
 }

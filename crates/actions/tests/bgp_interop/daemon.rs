@@ -69,12 +69,21 @@ pub struct Neighbour {
     pub ipv6: bool,
     /// Most unicast routes that it takes.
     pub max_routes: u32,
+    /// Of our own AS; only BIRD knows how.
+    pub internal: bool,
 }
 
 impl Default for Neighbour {
     fn default() -> Self {
-        let hold_time = 30;
-        Self { md5: None, gtsm: false, passive: true, hold_time, ipv6: false, max_routes: 5_000 }
+        Self {
+            md5: None,
+            gtsm: false,
+            passive: true,
+            hold_time: 30,
+            ipv6: false,
+            max_routes: 5_000,
+            internal: false,
+        }
     }
 }
 
@@ -387,7 +396,7 @@ fn bird(neighbour: &Neighbour, us: &str, them: &str, wire: &Wire) -> String {
         "log stderr all;\nrouter id {router_id};
 flow4 table flowtab4;\nflow6 table flowtab6;\nprotocol device {{ }}
 protocol bgp tidewall {{
-  local {them} as 65003;\n  neighbor {us} as 65010;\n  hold time {hold_time};
+  local {them} as {bird_as};\n  neighbor {us} as 65010;\n  hold time {hold_time};
   graceful restart on;\n  error wait time 1, 2;\n  connect delay time 1;\n  {md5}\n  {gtsm}\n  {passive}
   ipv4 {{ gateway recursive; import all; export none; import limit {max_routes} action restart; }};
   ipv6 {{ import all; export none; }};
@@ -395,6 +404,7 @@ protocol bgp tidewall {{
   flow6 {{ table flowtab6; import all; export none; validate off; }};
 }}\n",
         router_id = wire.theirs(),
+        bird_as = if neighbour.internal { 65_010 } else { 65_003 },
     )
 }
 

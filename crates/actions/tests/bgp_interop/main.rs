@@ -4,6 +4,7 @@
 //! passes where they are missing (packages must be there in continuous integration).
 
 #![expect(clippy::disallowed_methods, reason = "real daemons take real time")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod daemon;
 mod figures;

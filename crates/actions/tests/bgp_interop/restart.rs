@@ -33,7 +33,7 @@ fn speaker_that_is_killed() {
     speaker.announce(blackhole(ENDED, wire.ours()));
     speaker.announce(amplification());
     loop {
-        sleep(Duration::from_secs(60));
+        sleep(Duration::from_mins(1));
     }
 }
 
@@ -113,12 +113,9 @@ fn is_stale(daemon: &Daemon, prefix: &str) -> bool {
     let text = daemon.unicast(prefix);
     match daemon.kind {
         Kind::Gobgp => text.lines().any(|line| line.starts_with('S')),
-        Kind::Bird => {
-            text.contains('s')
-                && daemon
-                    .ask(&["show", "protocols", "all", "tidewall"])
-                    .contains("Neighbor graceful restart active")
-        }
+        Kind::Bird => daemon
+            .ask(&["show", "protocols", "all", "tidewall"])
+            .contains("Neighbor graceful restart active"),
         Kind::Frr | Kind::Openbgpd => text.to_lowercase().contains("stale"),
     }
 }

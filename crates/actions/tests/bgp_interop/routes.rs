@@ -23,6 +23,18 @@ pub fn blackhole(prefix: &str, next_hop: IpAddr) -> Route {
     UnicastRoute::new(prefix.parse().unwrap(), next_hop, attributes).unwrap().into()
 }
 
+/// A route with the attributes that depend on whose peer it is.
+pub fn decorated(prefix: &str, next_hop: IpAddr) -> Route {
+    let attributes = RouteAttributes {
+        med: Some(7),
+        local_pref: Some(200),
+        prepend: 2,
+        extended: vec!["target:65010:9".parse().unwrap()],
+        ..Default::default()
+    };
+    UnicastRoute::new(prefix.parse().unwrap(), next_hop, attributes).unwrap().into()
+}
+
 fn rule(destination: &str, components: Vec<Component>, actions: Actions) -> Route {
     let prefix: Prefix = destination.parse().unwrap();
     let family = prefix.family();

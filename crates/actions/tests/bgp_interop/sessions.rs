@@ -79,8 +79,7 @@ fn has_communities(daemon: &Daemon, prefix: &str) {
     let lower = text.to_lowercase();
     let words: &[&str] = match daemon.kind {
         Kind::Bird => &["(65535,666)", "(65535,65281)", "(65010, 666, 1)"],
-        Kind::Gobgp => &["blackhole", "no-export", "65010:666:1"],
-        Kind::Frr => &["blackhole", "no-export", "65010:666:1"],
+        Kind::Gobgp | Kind::Frr => &["blackhole", "no-export", "65010:666:1"],
         Kind::Openbgpd => &["blackhole", "no_export", "65010:666:1"],
     };
     for word in words {
@@ -171,7 +170,7 @@ fn a_wrong_md5_key_gives_no_session_and_says_where_to_look() {
     });
     let speaker = start(peers.collect());
     // An attempt to connect is given up after 30 s.
-    until("every peer says what is wrong", Duration::from_secs(60), || {
+    until("every peer says what is wrong", Duration::from_mins(1), || {
         let peers = speaker.peers();
         assert!(peers.iter().all(|peer| peer.established == 0), "{peers:#?}");
         let said = |peer: &tidewall_actions::bgp::PeerStatus| {
@@ -242,7 +241,7 @@ fn peers_connect_to_us() {
         let speaker = Speaker::start(config).unwrap();
         speaker.desired_complete();
         speaker.announce(blackhole(V4, daemon.wire.ours()));
-        until("the daemon has connected", Duration::from_secs(60), || {
+        until("the daemon has connected", Duration::from_mins(1), || {
             let peers = speaker.peers();
             let up = peers.iter().all(|peer| peer.state == State::Established);
             if up { Ok(()) } else { Err(format!("{peers:#?}")) }
@@ -284,7 +283,7 @@ fn too_many_routes_for_the_peer() {
     let daemon =
         Daemon::start(Kind::Frr, &lab, Neighbour { max_routes: 3, ..Neighbour::default() });
     let mut peer = peer_of(&daemon);
-    peer.max_retry = Duration::from_secs(60);
+    peer.max_retry = Duration::from_mins(1);
     let name = peer.name.clone();
     let speaker = start(vec![peer]);
     let prefixes = (1..=5).map(|host| format!("203.0.113.{host}/32"));
@@ -301,11 +300,10 @@ fn too_many_routes_for_the_peer() {
 }
 
 /// The peer stops answering without closing: hold time, then again from the beginning.
-#[test]
-fn a_peer_that_falls_silent() {
-    let Some(lab) = Lab::new().filter(|_| Kind::Bird.is_there()) else { return };
+fn silent(kind: Kind) {
+    let Some(lab) = Lab::new().filter(|_| kind.is_there()) else { return };
     let neighbour = Neighbour { hold_time: 3, ..Neighbour::default() };
-    let daemon = Daemon::start(Kind::Bird, &lab, neighbour);
+    let daemon = Daemon::start(kind, &lab, neighbour);
     let speaker = start(vec![peer_of(&daemon)]);
     speaker.announce(blackhole(V4, daemon.wire.ours()));
     until_all_have_all(&speaker);
@@ -321,6 +319,43 @@ fn a_peer_that_falls_silent() {
     daemon.signal(Signal::SIGCONT);
     until_all_have_all(&speaker);
     until_has(&daemon, V4, true);
+}
+
+#[test]
+fn a_peer_that_falls_silent() {
+    // OpenBGPD is several processes, of which only the first would be stopped.
+    for kind in [Kind::Gobgp, Kind::Bird, Kind::Frr] {
+        silent(kind);
+    }
+}
+
+/// What a route carries towards a peer of another AS, and of our own.
+#[test]
+fn attributes_beside_bird() {
+    let cases: [(bool, &[&str]); 2] = [
+        (false, &["BGP.as_path: 65010 65010 65010\n", "BGP.med: 7", "(rt, 65010, 9)"]),
+        (true, &["BGP.as_path: \n", "BGP.local_pref: 200", "BGP.med: 7", "(rt, 65010, 9)"]),
+    ];
+    for (internal, lines) in cases {
+        let Some(lab) = Lab::new().filter(|_| Kind::Bird.is_there()) else { return };
+        let neighbour = Neighbour { internal, ..Neighbour::default() };
+        let daemon = Daemon::start(Kind::Bird, &lab, neighbour);
+        let mut peer = peer_of(&daemon);
+        if internal {
+            peer.peer_as = crate::LOCAL_AS;
+        }
+        let speaker = start(vec![peer]);
+        speaker.announce(crate::routes::decorated(V4, daemon.wire.ours()));
+        speaker.announce(amplification());
+        until_all_have_all(&speaker);
+        until_has(&daemon, V4, true);
+        let text = daemon.unicast(V4);
+        for line in lines {
+            assert!(text.contains(line), "no {line:?} in:\n{text}");
+        }
+        let rules = daemon.flow_spec(false);
+        assert!(rules.contains("dst 203.0.113.88/32"), "{rules}");
+    }
 }
 
 /// The daemon is killed and started again: it gets everything again.
