@@ -1,7 +1,7 @@
 //! Sessions and routes: secured, both IP versions, both directions, refreshed, limited, broken.
 
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use tidewall_bgp::RouteFamily;
 use tidewall_bgp::session::{State, Stop};
 
 use crate::daemon::{Daemon, Kind, Neighbour};
-use crate::lab::{Lab, until};
+use crate::lab::{Lab, enter, run, until};
 use crate::routes::{amplification, blackhole, dns_over_ipv6, syn_flood, with_med};
 use crate::{SOON, config, peer_of, start, status, until_all_have_all, until_has};
 
@@ -225,6 +225,55 @@ fn sessions_over_ipv6() {
         until_has(&daemon, V6, true);
         until_has(&daemon, V4, true);
     }
+}
+
+/// Link-local addresses, which are nothing without their device: two speakers of ours.
+#[test]
+fn link_local_addresses() {
+    let Some(lab) = Lab::new() else { return };
+    let wire = lab.wire();
+    let own = lab.own();
+    let ends = [(own.as_str(), wire.device.as_str()), (wire.namespace.as_str(), "eth0")];
+    let [ours, theirs] = ends.map(|(namespace, device)| link_local(namespace, device));
+    let speaker = |as_number: u32, other: IpAddr, device: &str, listens: bool| {
+        let mut peer = PeerConfig::new("other", other, 65_001 + 65_002 - as_number);
+        peer.device = Some(device.into());
+        peer.distance = Distance::Secured(1);
+        peer.md5 = Some(Secret::new("s3cret"));
+        peer.passive = listens;
+        peer.retry = Duration::from_millis(500);
+        peer.max_retry = Duration::from_secs(1);
+        let router_id = Ipv4Addr::from(as_number);
+        let mut config = SpeakerConfig::new(as_number, router_id, vec![peer]);
+        if listens {
+            let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 179);
+            config.listen.push(ListenConfig { address, device: Some(device.into()) });
+        }
+        let speaker = Speaker::start(config).unwrap();
+        speaker.desired_complete();
+        speaker
+    };
+    enter(&wire.namespace);
+    let passive = speaker(65_001, ours, "eth0", true);
+    lab.enter();
+    let active = speaker(65_002, theirs, &wire.device, false);
+    active.announce(blackhole(V6, wire.ours6()));
+    until_all_have_all(&active);
+    until_all_have_all(&passive);
+    assert_eq!(passive.peers()[0].sent.opens, 1);
+}
+
+/// The address once it may be used: until then connections have another source.
+fn link_local(namespace: &str, device: &str) -> IpAddr {
+    let question = ["ip", "-n", namespace, "-6", "-o", "addr", "show", "dev", device];
+    let mut text = String::new();
+    until("a link-local address", SOON, || {
+        text = String::from_utf8(run(&question).stdout).unwrap();
+        let usable = text.contains("fe80:") && !text.contains("tentative");
+        if usable { Ok(()) } else { Err(text.clone()) }
+    });
+    let address = text.split_whitespace().find(|word| word.starts_with("fe80:")).unwrap();
+    address.split('/').next().unwrap().parse().unwrap()
 }
 
 /// The daemon connects to us, with the key and the TTL of the listening socket.
