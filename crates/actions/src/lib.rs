@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod action;
+pub mod bgp;
 pub mod chat;
 mod clock;
 #[cfg(test)]

@@ -107,6 +107,18 @@ impl Notification {
         Self::with_data(code::CEASE, cease::HARD_RESET, &inner)
     }
 
+    /// What a hard reset is about: the one inside of it. FRR, for one, puts its prefix limit there.
+    pub fn inside(&self) -> Option<Self> {
+        match (self.code, self.subcode, self.data.as_slice()) {
+            (code::CEASE, cease::HARD_RESET, [code, subcode, data @ ..])
+                if (*code, *subcode) != (code::CEASE, cease::HARD_RESET) =>
+            {
+                Some(Self::with_data(*code, *subcode, data))
+            }
+            _ => None,
+        }
+    }
+
     /// The operator's words of a shutdown or reset, also inside a hard reset.
     pub fn communication(&self) -> Option<Cow<'_, str>> {
         let (subcode, data) = match (self.code, self.subcode, self.data.as_slice()) {
@@ -163,9 +175,10 @@ impl fmt::Display for Notification {
             _ => "unknown error",
         };
         write!(f, "{words} ({}/{})", self.code, self.subcode)?;
-        match self.communication() {
-            Some(text) => write!(f, ": {:?}", text.as_ref()),
-            None => Ok(()),
+        match (self.inside(), self.communication()) {
+            (Some(inside), _) => write!(f, ": {inside}"),
+            (None, Some(text)) => write!(f, ": {:?}", text.as_ref()),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -192,6 +205,10 @@ mod tests {
         let hard = inner.hard_reset();
         assert_eq!((hard.code, hard.subcode), (6, 9));
         assert_eq!(hard.communication().unwrap(), "withdraw all");
+        assert_eq!(hard.inside(), Some(inner));
+        let words = "hard reset (6/9): administrative shutdown (6/2): \"withdraw all\"";
+        assert_eq!(hard.to_string(), words);
+        assert_eq!(hard.hard_reset().inside(), None, "one level is read");
     }
 
     #[test]

@@ -369,25 +369,22 @@ impl Session {
             }
             _ => {}
         }
-        match why {
-            DownReason::Told(Notification {
-                code: code::OPEN,
-                subcode: open_error::CAPABILITY | open_error::PARAMETER,
-                ..
-            }) => self.plain_open = true,
+        let (told, notification) = match why {
+            DownReason::Told(notification) => (true, notification),
+            DownReason::Sent(notification) => (false, notification),
+            _ => return,
+        };
+        let notification = notification.inside().unwrap_or_else(|| notification.clone());
+        match (notification.code, notification.subcode) {
+            (code::OPEN, open_error::CAPABILITY | open_error::PARAMETER) if told => {
+                self.plain_open = true;
+            }
             // Its limit hit us, or ours hit it: trying again at once would do the same.
-            DownReason::Told(Notification {
-                code: code::CEASE,
-                subcode: cease::MAX_PREFIXES,
-                ..
-            }) => self.failures = u32::MAX,
-            DownReason::Sent(Notification {
-                code: code::CEASE,
-                subcode: cease::MAX_PREFIXES,
-                ..
-            }) => {
+            (code::CEASE, cease::MAX_PREFIXES) => {
                 self.failures = u32::MAX;
-                self.refuse_until = Some(now + self.config.max_retry);
+                if !told {
+                    self.refuse_until = Some(now + self.config.max_retry);
+                }
             }
             _ => {}
         }

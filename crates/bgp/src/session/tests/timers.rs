@@ -83,14 +83,21 @@ fn attempts_become_rarer_and_a_session_that_lasts_makes_them_quick_again() {
 
 #[test]
 fn the_limit_of_the_peer_makes_us_wait_long() {
-    let mut trial = Trial::new(config());
-    let id = trial.established(&peer_open());
-    let mut told = Vec::new();
-    Notification::new(code::CEASE, cease::MAX_PREFIXES).encode(&mut told);
-    let actions = trial.send(id, &told);
-    let [Action::Close(_), Action::Down { reason, .. }] = &actions[..] else { panic!() };
-    assert_eq!(reason.to_string(), "the peer sent: too many prefixes (6/1)");
-    assert!(trial.session.next_deadline().unwrap().since(trial.now) >= seconds(225));
+    let limit = Notification::new(code::CEASE, cease::MAX_PREFIXES);
+    for (notification, words) in [
+        (limit.clone(), "the peer sent: too many prefixes (6/1)"),
+        // FRR, where both know graceful restart.
+        (limit.hard_reset(), "the peer sent: hard reset (6/9): too many prefixes (6/1)"),
+    ] {
+        let mut trial = Trial::new(config());
+        let id = trial.established(&peer_open());
+        let mut told = Vec::new();
+        notification.encode(&mut told);
+        let actions = trial.send(id, &told);
+        let [Action::Close(_), Action::Down { reason, .. }] = &actions[..] else { panic!() };
+        assert_eq!(reason.to_string(), words);
+        assert!(trial.session.next_deadline().unwrap().since(trial.now) >= seconds(225));
+    }
 }
 
 /// RFC 9687: the hold timer alone does not see a peer that sends but does not read.
