@@ -126,6 +126,8 @@ impl Sources {
             interface: listen.interface.clone(),
             receive_buffer: listen.receive_buffer,
             allowed: listen.allow.clone(),
+            // Records count at the process's own time.
+            kernel_time: false,
             ..UdpConfig::new(address)
         };
         let workers = NonZeroUsize::new(listen.workers).unwrap_or(NonZeroUsize::MIN);
@@ -186,7 +188,10 @@ impl Opened {
                     collector.restore(&state.images(port), clock.now());
                     state.file(port, number)
                 });
-                Box::new(FlowFeed { source, collector, creditor, clock, seq: 0, state: file })
+                let granted = source.warning().map(|warning| warning.granted);
+                let pause = FlowFeed::pause_of(granted.unwrap_or(plan.listen.receive_buffer));
+                let (seq, state) = (0, file);
+                Box::new(FlowFeed { source, collector, creditor, clock, seq, state, pause })
             }
             Self::Frames(source, collector) => Box::new(FrameFeed { source, collector, clock }),
         }

@@ -24,6 +24,9 @@ const SAVE_EVERY: Duration = Duration::from_mins(1);
 /// Records that a batch begins with room for.
 const BATCH: usize = 8192;
 
+/// A source that gives fewer datagrams or frames at once has no more.
+const FULL: usize = 64;
+
 /// What a worker says of itself.
 #[derive(Clone, Debug, Default)]
 pub struct WorkerReport {
@@ -76,6 +79,12 @@ pub trait Feed: Send {
         batch: &mut Vec<FlowRecord>,
     ) -> Result<usize, ReceiveError>;
 
+    /// How long to leave it alone once it had nothing more, so that one waking takes what came in
+    /// all that time. Its buffer must last for as long at any rate.
+    fn pause(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Looks after what has waited too long. Called about once a second.
     fn tick(&mut self);
 
@@ -117,6 +126,7 @@ impl Worker {
             }
             match received {
                 Ok(0) if stopping => break None,
+                Ok(count) if (1..FULL).contains(&count) && !stopping => pause(self.feed.pause()),
                 Ok(_) => {}
                 Err(error) => break Some(error.to_string()),
             }
@@ -141,6 +151,14 @@ impl Worker {
 
     fn report(&mut self, records: u64, failed: Option<String>) {
         self.status.set(WorkerReport { records, failed, ..self.feed.report() });
+    }
+}
+
+/// Being woken for every datagram costs more than taking it.
+#[expect(clippy::disallowed_methods, reason = "a worker rests for a part of the detector's grace")]
+fn pause(time: Duration) {
+    if !time.is_zero() {
+        std::thread::sleep(time);
     }
 }
 
