@@ -217,3 +217,91 @@ fn the_last_line_is_for_people() {
     assert!(said.starts_with("sent 2"), "{said}");
     assert!(said.contains(" datagrams/s\n"), "{said}");
 }
+
+/// Two network name spaces with a veth pair between them.
+struct Lab(String);
+
+impl Lab {
+    fn new() -> Self {
+        let lab = Self(format!("tw-gen-{}", std::process::id()));
+        for part in ["a", "b"] {
+            ip(&format!("netns add {}{part}", lab.0));
+        }
+        let (a, b) = (lab.name("a"), lab.name("b"));
+        ip(&format!("link add tw0 netns {a} type veth peer name tw1 netns {b}"));
+        for (name, link) in [(&a, "tw0"), (&b, "tw1")] {
+            ip(&format!("-n {name} link set {link} addrgenmode none"));
+            ip(&format!("-n {name} link set {link} up"));
+        }
+        lab
+    }
+
+    fn name(&self, part: &str) -> String {
+        format!("{}{part}", self.0)
+    }
+
+    fn tidewall(&self, part: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name(part), env!("CARGO_BIN_EXE_tidewall")]);
+        command
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for part in ["a", "b"] {
+            _ = Command::new("ip").args(["netns", "delete", &self.name(part)]).status();
+        }
+    }
+}
+
+fn ip(words: &str) {
+    assert!(Command::new("ip").args(words.split(' ')).status().unwrap().success(), "ip {words}");
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "waits for a real network")]
+fn frames_reach_the_far_end_of_a_veth_pair() {
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
+    if !is_root || Command::new("ip").arg("-V").output().is_err() {
+        println!("skipped: needs root and `ip`");
+        return;
+    }
+    let lab = Lab::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (file, socket) = (folder.path().join("tidewall.toml"), folder.path().join("socket"));
+    let text = format!(
+        "networks = [\"10.0.0.0/16\"]\n[listen]\nsflow = []\nnetflow = []\n\
+         [[mirror]]\nengine = \"af_packet\"\ninterfaces = [\"tw1\"]\n\
+         [service]\ncontrol = {:?}\n",
+        socket.display().to_string()
+    );
+    std::fs::write(&file, text).unwrap();
+    let mut service = lab.tidewall("b").args(["run", "--config"]).arg(&file).spawn().unwrap();
+    let status = || -> Option<Value> {
+        let mut ask = lab.tidewall("b");
+        let output = ask.args(["status", "--json", "--control"]).arg(&socket).output().ok()?;
+        serde_json::from_slice(&output.stdout).ok()
+    };
+    let wait = |done: &dyn Fn(&Value) -> bool| {
+        for _ in 0..200 {
+            if let Some(status) = status().filter(done) {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        status()
+    };
+    wait(&|_| true).expect("the service answers");
+    let mut send = lab.tidewall("a");
+    send.args(["generate", "frames", "--interface", "tw0", "--records", "5000", "--rate", "20000"]);
+    let output = send.args(["--hosts", "100", "--json"]).output().unwrap();
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["records"], 5000, "{output:?}");
+    let status = wait(&|status| status["records"]["received"] == 5000).unwrap();
+    _ = Command::new("kill").args(["-TERM", &service.id().to_string()]).status();
+    service.wait().unwrap();
+    assert_eq!(status["records"]["received"], 5000, "{status}");
+    assert_eq!(status["records"]["counted"], 5000, "{status}");
+    assert_eq!(status["drops"], serde_json::json!({}), "{status}");
+}

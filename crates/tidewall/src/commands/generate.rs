@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use tidewall_model::{Address, Prefix, SamplingRate};
+use tidewall_model::{Address, Prefix, SamplingRate, Timestamp};
 use tidewall_scenario::ExportPath;
 
 use super::demo::read_scenario;
@@ -37,7 +37,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "interface")]
     pub to: Option<SocketAddr>,
     /// Where frames go.
-    #[arg(short, long, value_name = "INTERFACE")]
+    #[arg(short = 'i', long, value_name = "INTERFACE")]
     pub interface: Option<String>,
     /// Records (samples, flows, frames) a second; without it, or `--datagrams`, as fast as
     /// possible.
@@ -129,18 +129,15 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     }
     let stop = move || stop.load(Ordering::Relaxed);
     let clock = Clock::start();
-    let outcome = match &args.scenario {
-        Some(file) => {
-            let senders = Senders::open(&destination, 1)?;
-            let sampling = SamplingRate::new(args.sampling);
-            let time = args.seconds.map(Duration::from_secs_f64);
-            play(read_scenario(file)?, args.medium, sampling, &senders, time, clock, &stop)?
-        }
-        None => {
-            let mut streams = streams(args)?;
-            let mut senders = Senders::open(&destination, args.exporters)?;
-            send(&mut streams, &mut senders, orders(args), clock, &stop)
-        }
+    let outcome = if let Some(file) = &args.scenario {
+        let senders = Senders::open(&destination, 1)?;
+        let sampling = SamplingRate::new(args.sampling);
+        let time = args.seconds.map(Duration::from_secs_f64);
+        play(read_scenario(file)?, args.medium, sampling, &senders, time, clock, &stop)?
+    } else {
+        let mut streams = streams(args)?;
+        let mut senders = Senders::open(&destination, args.exporters)?;
+        send(&mut streams, &mut senders, orders(args), clock, &stop)
     };
     tell(args, &outcome)?;
     Ok(ExitCode::SUCCESS)
@@ -220,7 +217,7 @@ fn tell(args: &GenerateArgs, outcome: &Outcome) -> anyhow::Result<()> {
             "attack": attack.map(|(amount, began)| json!({
                 "records": amount.records,
                 "datagrams": amount.messages,
-                "began": began.map(|began| began.as_secs_f64()),
+                "began": began.map(Timestamp::as_secs_f64),
             })),
         });
         writeln!(out, "{value}")
