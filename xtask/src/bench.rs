@@ -1,5 +1,6 @@
 //! Runs the benchmark binaries, counts their instructions on request, and writes BENCH.md.
 
+mod live;
 mod report;
 
 use std::path::PathBuf;
@@ -19,6 +20,11 @@ pub(crate) struct Arguments {
     /// Today's date for the head of BENCH.md, as YYYY-MM-DD. Without it nothing is written.
     #[arg(long)]
     date: Option<String>,
+    /// Measure the service itself instead, beside FastNetMon and a bare receive loop (needs root).
+    #[arg(long, conflicts_with_all = ["instructions", "filter"])]
+    live: bool,
+    #[command(flatten)]
+    live_options: live::Options,
     /// Run only benches whose full name contains this.
     filter: Option<String>,
 }
@@ -48,6 +54,16 @@ const MANY_CALLS: u64 = 3;
 
 /// Runs all benchmarks.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let old = std::fs::read_to_string("BENCH.md").unwrap_or_default();
+    if arguments.live {
+        let mut section = live::run(&arguments.live_options)?;
+        if let Some(date) = &arguments.date {
+            section = section.replacen("Measured by", &format!("Measured on {date} by"), 1);
+            std::fs::write("BENCH.md", live::replace_section(&old, &section))?;
+        }
+        println!("{section}");
+        return Ok(());
+    }
     if arguments.instructions && !works(&["valgrind", "--version"]) {
         bail!("counting instructions needs valgrind: apt-get install valgrind");
     }
@@ -74,7 +90,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     };
     let machine = report::Machine::read()?;
-    std::fs::write("BENCH.md", report::document(date, &machine, &lines))?;
+    let document = report::document(date, &machine, &lines);
+    let document = match live::section(&old) {
+        "" => document,
+        section => live::replace_section(&document, section),
+    };
+    std::fs::write("BENCH.md", document)?;
     println!("BENCH.md: {} benches", lines.len());
     Ok(())
 }

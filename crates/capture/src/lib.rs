@@ -33,6 +33,7 @@ pub mod own_addresses;
 pub mod packet_filter;
 pub mod pcap_live;
 pub mod pipe;
+pub mod send;
 mod statistics;
 mod system;
 pub mod udp;

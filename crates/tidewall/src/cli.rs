@@ -37,6 +37,7 @@ enum Command {
     Demo(commands::demo::DemoArgs),
     /// Runs captures through the engine and reports attacks, totals and top hosts.
     Replay(commands::replay::ReplayArgs),
+    Generate(commands::generate::GenerateArgs),
     /// Prints one line for each packet of a capture.
     Decode(commands::decode::DecodeArgs),
     /// Prints the TOML configuration that a FastNetMon configuration stands for.
@@ -70,6 +71,7 @@ impl Cli {
             Command::Reload(args) => ask(args, &Question::Reload, answers::reloaded),
             Command::Demo(args) => commands::demo::run(args),
             Command::Replay(args) => commands::replay::run(args),
+            Command::Generate(args) => commands::generate::run(args),
             Command::Decode(args) => commands::decode::run(args),
             Command::Import(args) => commands::import::run(args),
             Command::Check(args) => commands::check::run(args),

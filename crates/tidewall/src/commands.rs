@@ -8,6 +8,7 @@ pub mod config;
 pub mod decode;
 pub mod demo;
 pub mod frame_args;
+pub mod generate;
 pub mod import;
 pub mod manual;
 pub mod replay;

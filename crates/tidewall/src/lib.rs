@@ -11,6 +11,7 @@ pub mod control;
 pub mod crediting;
 pub mod demo;
 pub mod exports;
+pub mod generate;
 pub mod journal;
 pub mod live;
 pub mod log;

@@ -30,6 +30,13 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// Processor, cores and kernel.
+    pub(super) fn in_words(&self) -> String {
+        format!("{}, {} cores, Linux {}", self.processor, self.cores, self.kernel)
+    }
+}
+
 /// The whole document.
 pub(super) fn document(date: &str, machine: &Machine, lines: &[Line]) -> String {
     let mut text = String::from("# Benchmarks\n\n");

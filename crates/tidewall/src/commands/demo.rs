@@ -99,14 +99,7 @@ fn scenario(args: &DemoArgs) -> anyhow::Result<Scenario> {
         let seconds = Duration::from_secs(args.seconds.unwrap_or(USUAL_SECONDS));
         return Ok(Scenario::demo(seconds, args.seed.unwrap_or(1))?);
     };
-    let name = path.display();
-    let length = std::fs::metadata(path)
-        .with_context(|| format!("{name}: cannot be opened; check the name and its permissions"))?
-        .len();
-    anyhow::ensure!(length <= LARGEST_SCENARIO, "{name}: larger than 1 MiB, so not a scenario");
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("{name}: cannot be read; a scenario is a TOML file in UTF-8"))?;
-    let mut scenario = Scenario::parse(&text).with_context(|| name.to_string())?;
+    let mut scenario = read_scenario(path)?;
     if let Some(seconds) = args.seconds {
         scenario = scenario.stretched_to(Duration::from_secs(seconds));
     }
@@ -114,6 +107,18 @@ fn scenario(args: &DemoArgs) -> anyhow::Result<Scenario> {
         scenario.seed = seed;
     }
     Ok(scenario)
+}
+
+/// The scenario of a file.
+pub(super) fn read_scenario(path: &Path) -> anyhow::Result<Scenario> {
+    let name = path.display();
+    let length = std::fs::metadata(path)
+        .with_context(|| format!("{name}: cannot be opened; check the name and its permissions"))?
+        .len();
+    anyhow::ensure!(length <= LARGEST_SCENARIO, "{name}: larger than 1 MiB, so not a scenario");
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{name}: cannot be read; a scenario is a TOML file in UTF-8"))?;
+    Scenario::parse(&text).with_context(|| name.to_string())
 }
 
 /// Begins the capture, and writes the configuration that it is to be replayed with.

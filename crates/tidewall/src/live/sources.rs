@@ -83,6 +83,8 @@ impl Sources {
             interface: listen.interface.clone(),
             receive_buffer: listen.receive_buffer,
             allowed: listen.allow.clone(),
+            // Records count at the process's own time.
+            kernel_time: false,
             ..UdpConfig::new(address)
         };
         let workers = NonZeroUsize::new(listen.workers).unwrap_or(NonZeroUsize::MIN);
@@ -142,8 +144,8 @@ impl Opened {
                     collector.restore(&state.images(port), clock.now());
                     state.file(port, number)
                 });
-                let crediting = plan.flows.crediting;
-                Box::new(FlowFeed::new(source, collector, crediting, clock, file))
+                let (crediting, buffer) = (plan.flows.crediting, plan.listen.receive_buffer);
+                Box::new(FlowFeed::new(source, collector, crediting, clock, file, buffer))
             }
             Self::Frames(source, collector) => Box::new(FrameFeed { source, collector, clock }),
         }

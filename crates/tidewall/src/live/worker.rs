@@ -33,6 +33,9 @@ const SAVE_EVERY: Duration = Duration::from_mins(1);
 /// Records that a batch begins with room for.
 const BATCH: usize = 8192;
 
+/// A source that gives fewer datagrams or frames at once has no more.
+const FULL: usize = 64;
+
 /// What a worker says of itself.
 #[derive(Clone, Debug, Default)]
 pub struct WorkerReport {
@@ -96,6 +99,12 @@ pub trait Feed: Send {
         batch: &mut Vec<FlowRecord>,
     ) -> Result<usize, ReceiveError>;
 
+    /// How long to leave it alone once it had nothing more, so that one waking takes what came in
+    /// all that time. Its buffer must last for as long at any rate.
+    fn pause(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Looks after what has waited too long. Called about once a second.
     fn tick(&mut self);
 
@@ -157,6 +166,7 @@ impl Worker {
             }
             match received {
                 Ok(0) if stopping => break (None, false),
+                Ok(count) if (1..FULL).contains(&count) && !stopping => pause(self.feed.pause()),
                 Ok(_) => {}
                 Err(ReceiveError::Ended { .. }) => break (None, true),
                 Err(error @ ReceiveError::Stream { .. }) => self.complain(&error, &mut rounds),
@@ -203,3 +213,14 @@ impl Worker {
         self.status.set(WorkerReport { records, failed, ended, ..report });
     }
 }
+
+/// Being woken for every datagram costs more than taking it.
+#[expect(clippy::disallowed_methods, reason = "a worker rests for a part of the detector's grace")]
+fn pause(time: Duration) {
+    if !time.is_zero() {
+        std::thread::sleep(time);
+    }
+}
+
+/// What the kernel holds is taken for at most so long when the service ends.
+const DRAIN: Duration = Duration::from_secs(1);

@@ -92,6 +92,9 @@ impl FrameSink for Intake<'_> {
     }
 }
 
+/// The ring of AF_XDP has 8,192 places: enough for this at 40 million frames a second.
+const XDP_PAUSE: Duration = Duration::from_micros(200);
+
 impl Feed for FrameFeed {
     fn receive(
         &mut self,
@@ -101,6 +104,14 @@ impl Feed for FrameFeed {
         let (now, clock) = (Timestamp::ZERO, self.clock);
         let mut intake = Intake { collector: &mut self.collector, now, clock, batch };
         self.source.receive(wait, &mut intake)
+    }
+
+    fn pause(&self) -> Duration {
+        // The others wake us for a whole block or buffer.
+        match self.source {
+            FrameSource::AfXdp(_) => XDP_PAUSE,
+            _ => Duration::ZERO,
+        }
     }
 
     fn tick(&mut self) {}

@@ -1,0 +1,71 @@
+//! From the first packet of an attack to its event.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::receiver::{Kind, NETWORKS, THRESHOLD, end};
+use super::{Bench, Generated, Medium};
+
+/// How many times the threshold.
+pub(super) const TIMES: [u32; 3] = [2, 4, 10];
+/// What carries the attack.
+pub(super) const MEDIA: [Medium; 3] = [Medium::Sflow, Medium::Netflow9, Medium::AfPacket];
+/// Packets that a record stands for, of a sample or a flow.
+const SCALE: u32 = 1000;
+/// Nobody waits longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Seconds, in order; an attack that was not found is missing.
+pub(super) struct Latency {
+    pub(super) medium: Medium,
+    pub(super) kind: Kind,
+    pub(super) times: u32,
+    pub(super) seconds: Vec<f64>,
+    pub(super) runs: u32,
+}
+
+/// Measures all of them.
+pub(super) fn measure(bench: &Bench) -> Result<Vec<Latency>> {
+    let mut found = Vec::new();
+    let mut kinds = vec![Kind::Tidewall];
+    kinds.extend(bench.peer.as_ref().map(|_| Kind::Tracking));
+    for medium in MEDIA {
+        for times in TIMES {
+            for kind in &kinds {
+                let mut seconds = Vec::new();
+                for run in 0..bench.options.runs {
+                    seconds.extend(one(bench, *kind, medium, times, run)?);
+                }
+                seconds.sort_by(f64::total_cmp);
+                eprintln!("{} {} at {times} times: {seconds:?}", medium.name(), kind.name());
+                let runs = bench.options.runs;
+                found.push(Latency { medium, kind: *kind, times, seconds, runs });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// One attack. It begins at another moment of the second in each run.
+fn one(bench: &Bench, kind: Kind, medium: Medium, times: u32, run: u32) -> Result<Option<f64>> {
+    let Some(receiver) = bench.start(kind, medium, &NETWORKS)? else { return Ok(None) };
+    let scale = if medium.is_mirror() { 1 } else { SCALE };
+    let rate = (times * THRESHOLD / scale).to_string();
+    let after = (2.0 + 0.37 * f64::from(run % 7)).to_string();
+    let mut words = vec!["--seconds", "60", "--rate", "500", "--attack", "10.0.99.99"];
+    words.extend(["--attack-rate", &rate, "--attack-after", &after]);
+    match medium {
+        Medium::Sflow => words.extend(["--sampling", "1000"]),
+        Medium::Netflow9 => words.extend(["--packets", "1000"]),
+        _ => {}
+    }
+    let generator = bench.generator(medium, &words).stdout(Stdio::piped()).spawn()?;
+    let event = receiver.event(PATIENCE);
+    let said = end(generator)?;
+    let line = said.lines().last().context("the generator said nothing")?;
+    let sent: Generated = serde_json::from_str(line)?;
+    let began = sent.attack.and_then(|attack| attack.began);
+    Ok(event?.zip(began).map(|(event, began)| event - began))
+}

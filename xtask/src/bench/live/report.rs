@@ -1,0 +1,213 @@
+//! The section of BENCH.md: each table with ratios to the bare loop and to the peer.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use super::latency::{Latency, MEDIA, TIMES};
+use super::receiver::{Kind, NETWORKS};
+use super::{Bench, Ceiling, Cost, Medium, Memory};
+use crate::bench::report::Machine;
+
+/// Its heading.
+pub(super) const TITLE: &str = "## Live";
+
+const KINDS: [Kind; 4] = [Kind::Count, Kind::Tidewall, Kind::Tracking, Kind::NoTracking];
+
+/// What was measured, and how.
+pub(super) fn head(bench: &Bench) -> Result<String> {
+    let options = &bench.options;
+    let mut text = format!(
+        "{TITLE}\n\nMeasured by `cargo xtask bench --live` on {}, {} s a measurement, {} runs in \
+         turns, medians.\n",
+        Machine::read()?.in_words(),
+        options.seconds,
+        options.runs,
+    );
+    let peer = match &bench.peer {
+        Some(version) => format!(
+            "FastNetMon is Debian's package {version} with its sample configuration, connection \
+             tracking on (\"no tracking\": off); it has no AF_XDP program."
+        ),
+        None => "The package `fastnetmon` is not installed here, so it is not compared: \
+                 apt-get install --no-install-recommends fastnetmon."
+            .to_owned(),
+    };
+    let _ = write!(
+        text,
+        "Networks {}; 1,000 hosts of ours, 10,000 others, every flow new for half a second. One \
+         datagram has 7 sFlow samples with headers of 128 bytes, 30 NetFlow v5, 24 v9 or 18 IPFIX \
+         records; frames have 64 bytes. Datagrams go over loopback, frames over a veth pair. \
+         {peer}\nThe bare loop receives by the same code as tidewall, and only counts. The \
+         generator shares the machine with the receiver and pays for much of the kernel's work: \
+         ratios carry over to other machines, rates do not.\n\n",
+        NETWORKS.join(" and ")
+    );
+    Ok(text)
+}
+
+/// CPU seconds per million records.
+pub(super) fn costs(costs: &[(Medium, Kind, Cost)], rate: u32) -> String {
+    let mut text = format!(
+        "### CPU seconds per million records at {rate} records/s\n\n\
+         User and system time of the whole process; of mirrors the user side, and the system's \
+         in brackets, because the sender pays for it.\n\n\
+         | | sent/s | bare loop | tidewall | loss | to the loop | FastNetMon | loss | to tidewall \
+         | no tracking | loss | to tidewall |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+    );
+    for medium in Medium::ALL {
+        let of = |kind| {
+            let found = costs.iter().find(|(m, k, _)| *m == medium && *k == kind);
+            found.map(|(_, _, cost)| *cost)
+        };
+        let Some(ours) = of(Kind::Tidewall) else { continue };
+        let cpu = |cost: Option<Cost>| match cost {
+            Some(cost) if medium.is_mirror() => format!("{:.3} ({:.3})", cost.cpu, cost.system),
+            Some(cost) => format!("{:.3}", cost.cpu),
+            None => "–".to_owned(),
+        };
+        let loss = |cost: Option<Cost>| {
+            cost.map_or_else(|| "–".to_owned(), |cost| format!("{:.2} %", cost.loss * 100.0))
+        };
+        let bare = of(Kind::Count);
+        let _ = write!(
+            text,
+            "| {} | {:.0} | {} | {} | {} | {} |",
+            medium.name(),
+            ours.rate,
+            cpu(bare),
+            cpu(Some(ours)),
+            loss(Some(ours)),
+            ratio(Some(ours.cpu), bare.map(|cost| cost.cpu)),
+        );
+        for kind in [Kind::Tracking, Kind::NoTracking] {
+            let cost = of(kind);
+            let times = ratio(cost.map(|cost| cost.cpu), Some(ours.cpu));
+            let _ = write!(text, " {} | {} | {times} |", cpu(cost), loss(cost));
+        }
+        text.push('\n');
+    }
+    text + "\n"
+}
+
+/// Highest rates without loss.
+pub(super) fn ceilings(ceilings: &[(Medium, Kind, Ceiling)]) -> String {
+    let mut text = String::from(
+        "### Highest rate without loss, thousands of records/s\n\n\
+         The steps are 400, 800, 1600, 2400, 3200, and as fast as the generator can (\"gen\": it \
+         was the limit). Less than one in 10,000 missing counts as no loss; – : none of the steps.\n\n\
+         | | bare loop | tidewall | FastNetMon | no tracking |\n|---|--:|--:|--:|--:|\n",
+    );
+    for medium in Medium::ALL {
+        let _ = write!(text, "| {} |", medium.name());
+        for kind in KINDS {
+            let found = ceilings.iter().find(|(m, k, _)| *m == medium && *k == kind);
+            let _ = match found {
+                Some((_, _, c)) if c.by_generator => write!(text, " {:.0} gen |", c.rate / 1e3),
+                Some((_, _, c)) => write!(text, " {:.0} |", c.rate / 1e3),
+                None => write!(text, " – |"),
+            };
+        }
+        text.push('\n');
+    }
+    text + "\n"
+}
+
+/// Resident memory.
+pub(super) fn memory(list: &[Memory]) -> String {
+    let mut text = String::from(
+        "### Resident memory with a /12 as network, MB\n\n\
+         Before any traffic, and after four seconds of NetFlow v5 at a million records/s.\n\n\
+         | | active hosts | before | after | bytes a host more |\n|---|--:|--:|--:|--:|\n",
+    );
+    for m in list {
+        let more = m.after.saturating_sub(m.before) as f64 / f64::from(m.hosts);
+        let (before, after) = (m.before as f64 / 1e6, m.after as f64 / 1e6);
+        let name = m.kind.name();
+        let _ = writeln!(text, "| {name} | {} | {before:.0} | {after:.0} | {more:.0} |", m.hosts);
+    }
+    text + "\n"
+}
+
+/// Times to detection.
+pub(super) fn latencies(list: &[Latency]) -> String {
+    let mut text = String::from(
+        "### From the first attack packet to the event, seconds\n\n\
+         Least / median / most. The limit is 20,000 packets/s; sFlow is sampled 1 in 1000, a \
+         NetFlow v9 record has 1,000 packets. tidewall: the event on the control socket; \
+         FastNetMon: the start of its notify script.\n\n\
+         | | attack | tidewall | FastNetMon | ratio of medians |\n|---|--:|--:|--:|--:|\n",
+    );
+    for medium in MEDIA {
+        for times in TIMES {
+            let of =
+                |kind| list.iter().find(|l| (l.medium, l.times, l.kind) == (medium, times, kind));
+            let (ours, peer) = (of(Kind::Tidewall), of(Kind::Tracking));
+            let median =
+                |l: Option<&Latency>| l.and_then(|l| l.seconds.get(l.seconds.len() / 2).copied());
+            let _ = writeln!(
+                text,
+                "| {} | {times}x | {} | {} | {} |",
+                medium.name(),
+                spread(ours),
+                spread(peer),
+                ratio(median(peer), median(ours)),
+            );
+        }
+    }
+    text + "\n"
+}
+
+fn spread(latency: Option<&Latency>) -> String {
+    let Some(latency) = latency else { return "–".to_owned() };
+    let list = &latency.seconds;
+    let (Some(least), Some(most)) = (list.first(), list.last()) else {
+        return "not found".to_owned();
+    };
+    let missed = latency.runs as usize - list.len();
+    let missed = if missed > 0 { format!(", {missed} not found") } else { String::new() };
+    let median = list.get(list.len() / 2).unwrap_or(least);
+    format!("{least:.2} / {median:.2} / {most:.2}{missed}")
+}
+
+/// How many times `b` is `a`.
+fn ratio(a: Option<f64>, b: Option<f64>) -> String {
+    match (a, b) {
+        (Some(a), Some(b)) if b > 0.0 => format!("{:.1}x", a / b),
+        _ => "–".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_the_ratios() {
+        let cost = |cpu| Cost { rate: 400_000.0, cpu, system: 0.01, loss: 0.0 };
+        let list = [
+            (Medium::Sflow, Kind::Count, cost(0.1)),
+            (Medium::Sflow, Kind::Tidewall, cost(0.2)),
+            (Medium::Sflow, Kind::Tracking, cost(1.4)),
+        ];
+        let text = costs(&list, 400_000);
+        let row = "| sFlow | 400000 | 0.100 | 0.200 | 0.00 % | 2.0x | 1.400 | 0.00 % | 7.0x | – | – | – |";
+        assert!(text.contains(row), "{text}");
+        assert!(!text.contains("IPFIX |"), "what was not measured has no row");
+    }
+
+    #[test]
+    fn attacks_that_were_not_found_are_told() {
+        let latency = |seconds| Latency {
+            medium: Medium::Sflow,
+            kind: Kind::Tidewall,
+            times: 2,
+            seconds,
+            runs: 3,
+        };
+        assert_eq!(spread(Some(&latency(vec![0.1, 0.3]))), "0.10 / 0.30 / 0.30, 1 not found");
+        assert_eq!(spread(Some(&latency(vec![]))), "not found");
+        assert_eq!(spread(None), "–");
+    }
+}
