@@ -15,7 +15,6 @@ use super::{Feed, WorkerReport};
 use crate::live::clock::Clock;
 
 /// Where frames come from.
-#[expect(clippy::large_enum_variant, reason = "moved once, when the service starts")]
 pub enum FrameSource {
     /// AF_PACKET.
     AfPacket(AfPacketSource),
