@@ -113,7 +113,7 @@ impl Sources {
             MirrorSource::AfXdp(config) => {
                 for source in AfXdpSource::open_all(config)? {
                     let name = format!("af_xdp {} queue {}", config.interface, source.queue());
-                    add(name, FrameSource::AfXdp(Box::new(source)));
+                    add(name, FrameSource::AfXdp(source));
                 }
             }
             MirrorSource::Pcap(config) => {
@@ -144,8 +144,8 @@ impl Opened {
                     collector.restore(&state.images(port), clock.now());
                     state.file(port, number)
                 });
-                let crediting = plan.flows.crediting;
-                Box::new(FlowFeed::new(source, collector, crediting, clock, file))
+                let (crediting, buffer) = (plan.flows.crediting, plan.listen.receive_buffer);
+                Box::new(FlowFeed::new(source, collector, crediting, clock, file, buffer))
             }
             Self::Frames(source, collector) => Box::new(FrameFeed { source, collector, clock }),
         }

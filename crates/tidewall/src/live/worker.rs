@@ -214,11 +214,13 @@ impl Worker {
     }
 }
 
-/// Being woken for every frame of AF_XDP costs more than taking it. (Sockets do not gain: what
-/// waiting saves, memory that has grown cold costs.)
+/// Being woken for every datagram costs more than taking it.
 #[expect(clippy::disallowed_methods, reason = "a worker rests for a part of the detector's grace")]
 fn pause(time: Duration) {
     if !time.is_zero() {
         std::thread::sleep(time);
     }
 }
+
+/// What the kernel holds is taken for at most so long when the service ends.
+const DRAIN: Duration = Duration::from_secs(1);

@@ -20,6 +20,11 @@ use crate::exports::ExporterReport;
 use crate::live::clock::Clock;
 use crate::live::state::StateFile;
 
+/// The longest rest of a worker: a part of the detector's grace.
+const LONGEST_PAUSE: Duration = Duration::from_millis(2);
+/// The receive buffer lasts for the rest at this many bytes a second.
+const FASTEST: usize = 10_000_000_000;
+
 /// Which collector reads a worker's datagrams.
 #[derive(Debug)]
 pub enum Collector {
@@ -98,6 +103,8 @@ pub struct FlowFeed {
     pub crediting: Crediting,
     /// Former creditors that still hold packets, and until when.
     pub leaving: Vec<(Creditor, Timestamp)>,
+    /// How long a socket that had nothing more is left alone.
+    pub pause: Duration,
 }
 
 impl FlowFeed {
@@ -108,9 +115,12 @@ impl FlowFeed {
         crediting: Crediting,
         clock: Clock,
         state: Option<StateFile>,
+        receive_buffer: usize,
     ) -> Self {
         let (creditor, leaving) = (Creditor::new(crediting), Vec::new());
-        Self { source, collector, creditor, clock, seq: 0, state, crediting, leaving }
+        let granted = source.warning().map_or(receive_buffer, |warning| warning.granted);
+        let pause = Self::pause_of(granted);
+        Self { source, collector, creditor, clock, seq: 0, state, crediting, leaving, pause }
     }
 
     /// Goes on by another crediting. What was begun is paid to its end as it was begun.
@@ -133,6 +143,14 @@ impl FlowFeed {
             _ = creditor.advance(now, batch);
         }
         self.leaving.retain(|(_, until)| now < *until);
+    }
+}
+
+impl FlowFeed {
+    /// How long a socket with a receive buffer of so many bytes may be left alone.
+    pub fn pause_of(buffer: usize) -> Duration {
+        let nanoseconds = (buffer as u64).saturating_mul(1_000_000_000) / FASTEST as u64;
+        Duration::from_nanos(nanoseconds).min(LONGEST_PAUSE)
     }
 }
 
@@ -195,6 +213,10 @@ impl Feed for FlowFeed {
         self.source.receive(wait, &mut intake)
     }
 
+    fn pause(&self) -> Duration {
+        self.pause
+    }
+
     fn tick(&mut self) {
         self.collector.advance(self.clock.now());
     }
@@ -218,5 +240,18 @@ impl Feed for FlowFeed {
         if let (Some(state), Collector::Netflow(collector)) = (&self.state, &self.collector) {
             state.write(collector.save());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_buffer_is_not_left_alone() {
+        assert_eq!(FlowFeed::pause_of(32 << 20), LONGEST_PAUSE);
+        assert_eq!(FlowFeed::pause_of(1_000_000), Duration::from_micros(100));
+        assert!(FlowFeed::pause_of(212_992) < Duration::from_micros(25));
+        assert_eq!(FlowFeed::pause_of(usize::MAX), LONGEST_PAUSE);
     }
 }
