@@ -260,8 +260,8 @@ fn tidewall_configuration(folder: &Path, medium: Medium, networks: &[&str]) -> S
     let mut text = format!(
         "networks = {networks:?}\n[thresholds.incoming]\ntotal = {{ pps = {THRESHOLD} }}\n\
          [listen]\nsflow = {sflow}\nnetflow = {netflow}\n\
-         [service]\ncontrol = {:?}\n",
-        folder.join("control.sock")
+         [service]\ncontrol = \"{}\"\n",
+        folder.join("control.sock").display()
     );
     if medium.is_mirror() {
         let engine = if medium == Medium::AfXdp { "af_xdp" } else { "af_packet" };
