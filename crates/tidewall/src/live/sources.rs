@@ -113,7 +113,7 @@ impl Sources {
             MirrorSource::AfXdp(config) => {
                 for source in AfXdpSource::open_all(config)? {
                     let name = format!("af_xdp {} queue {}", config.interface, source.queue());
-                    add(name, FrameSource::AfXdp(source));
+                    add(name, FrameSource::AfXdp(Box::new(source)));
                 }
             }
             MirrorSource::Pcap(config) => {

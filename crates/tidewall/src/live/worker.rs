@@ -221,6 +221,3 @@ fn pause(time: Duration) {
         std::thread::sleep(time);
     }
 }
-
-/// What the kernel holds is taken for at most so long when the service ends.
-const DRAIN: Duration = Duration::from_secs(1);
