@@ -35,7 +35,7 @@ const STEPS: &[Step] = &[
 ];
 
 /// The workspace of the tests against netgauze-flow-pkt.
-const INTEROP: &str = "interop/Cargo.toml";
+pub(crate) const INTEROP: &str = "interop/Cargo.toml";
 
 /// Runs the steps in order and stops at the first that fails.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -87,9 +87,10 @@ fn tests() -> Result<()> {
 
 /// Tests against a decoder whose build needs more than the product's.
 fn interop() -> Result<()> {
-    let manifest = ["--manifest-path", INTEROP, "--all-targets", "--locked"];
-    execute(command(&["cargo", "clippy"]).args(manifest).args(["--", "-D", "warnings"]))?;
-    execute(command(&["cargo", "test"]).args(manifest))
+    let manifest = ["--manifest-path", INTEROP, "--locked"];
+    let lints = ["--all-targets", "--", "-D", "warnings"];
+    execute(command(&["cargo", "clippy"]).args(manifest).args(lints))?;
+    execute(command(&["cargo", "test"]).args(manifest).arg("--tests"))
 }
 
 fn doc() -> Result<()> {
