@@ -53,6 +53,10 @@ fn run(bench: &mut Bench, name: &str, template: &[u8], data: &[u8]) {
             std::hint::black_box(records.len())
         },
     );
+    // A bench that is not asked for does not run.
+    if records.is_empty() {
+        return;
+    }
     assert_eq!(records.len(), usize::from(RECORDS));
     assert_eq!(records.first().map(|record| (record.packets, record.bytes)), Some((7, 4_200)));
 }
@@ -77,7 +81,7 @@ fn detailed(bench: &mut Bench, name: &str, template: &[u8], data: &[u8]) {
         collector.decode(&datagram(data), &mut records).expect("data");
         std::hint::black_box(records.0.len())
     });
-    assert_eq!(records.0.len(), usize::from(RECORDS));
+    assert!([0, usize::from(RECORDS)].contains(&records.0.len()));
 }
 
 fn netflow_parser(bench: &mut Bench, name: &str, template: &[u8], data: &[u8]) {
