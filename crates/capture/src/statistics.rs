@@ -18,7 +18,8 @@ pub struct SourceStatistics {
     /// Lost by the network card or its driver, as far as they tell (libpcap).
     pub dropped_by_interface: u64,
     /// Frames handed over with less than their length on the wire, by snap length or by the
-    /// writer of the capture.
+    /// writer of the capture. Datagrams that did not fit: never handed over, and there is room for
+    /// the longest.
     pub truncated: u64,
     /// Datagrams of senders that are not on the allow list; not handed over.
     pub refused: u64,
