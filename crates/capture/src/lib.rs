@@ -80,3 +80,24 @@ impl VlanTag {
         self.control & 0x0fff
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_may_be_driven_on_another_thread() {
+        fn is_send<T: Send + 'static>() {}
+        is_send::<udp::UdpSource>();
+        is_send::<af_packet::AfPacketSource>();
+        is_send::<af_xdp::AfXdpSource>();
+        is_send::<pcap_live::PcapSource>();
+        is_send::<pipe::PipeSource>();
+        is_send::<own_addresses::AddressWatch>();
+    }
+
+    #[test]
+    fn a_tag_has_twelve_bits_of_identifier() {
+        assert_eq!(VlanTag { ethertype: 0x8100, control: 0xe02a }.id(), 42);
+    }
+}

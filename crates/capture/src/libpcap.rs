@@ -2,6 +2,7 @@
 //! module calls into it.
 #![allow(unsafe_code)]
 
+use std::error::Error as _;
 use std::ffi::{CStr, CString, c_char, c_int, c_uchar, c_uint};
 use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr::{self, NonNull};
@@ -136,14 +137,18 @@ fn load() -> Result<Functions, LibpcapError> {
         // SAFETY: loading libpcap runs no initialiser that depends on anything here.
         match unsafe { Library::new(name) } {
             Ok(library) => {
-                let unusable =
-                    |error: libloading::Error| LibpcapError::Unusable { reason: error.to_string() };
-                return Functions::find(library).map_err(unusable);
+                return Functions::find(library)
+                    .map_err(|error| LibpcapError::Unusable { reason: loader_text(&error) });
             }
-            Err(error) => reason = error.to_string(),
+            Err(error) => reason = loader_text(&error),
         }
     }
     Err(LibpcapError::Absent { reason })
+}
+
+/// What the loader says, which is behind the crate's own words.
+fn loader_text(error: &libloading::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// How a device is opened.

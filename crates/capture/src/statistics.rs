@@ -10,16 +10,18 @@ pub struct SourceStatistics {
     /// Lost between the network card and this source, because it was too slow or a buffer too
     /// small; the kernel's own count.
     pub dropped_by_kernel: u64,
-    /// Of the lost ones, those lost because the ring to this process was full (AF_XDP).
+    /// How often a ring had no room, whether full of frames for us or without free ones for the
+    /// kernel (AF_XDP).
     pub ring_full: u64,
     /// How often the ring was full and the kernel stopped writing to it (AF_PACKET).
     pub freezes: u64,
     /// Lost by the network card or its driver, as far as they tell (libpcap).
     pub dropped_by_interface: u64,
     /// Frames handed over with less than their length on the wire, by snap length or by the
-    /// writer of the capture.
+    /// writer of the capture. Datagrams that did not fit: never handed over, and there is room for
+    /// the longest.
     pub truncated: u64,
-    /// Datagrams from senders that are not on the allow list; not handed over.
+    /// Datagrams of senders that are not on the allow list; not handed over.
     pub refused: u64,
     /// Frames that the drop list of the in-kernel program took out (AF_XDP).
     pub filtered: u64,

@@ -73,7 +73,8 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Gives all free frames to the kernel. No wake-up is needed: a driver that waits for frames
+    /// Gives all free frames to the kernel, or none while it has not yet made room for them all:
+    /// then the next call does. No wake-up is needed: a driver that waits for frames
     /// has delivered all it had, so that the next step is [`Self::wait`], which wakes it.
     fn refill(&mut self) -> io::Result<()> {
         let free = self.umem.allocatable();
@@ -87,6 +88,9 @@ impl Queue {
         // SAFETY: the packets are given back below; none outlives the memory.
         let count = unsafe { ring.recv(&self.umem, &mut self.slab) };
         if count == 0 {
+            if self.umem.allocatable() > 0 {
+                self.refill()?;
+            }
             return Ok(0);
         }
         while let Some(packet) = self.slab.pop_back() {

@@ -15,7 +15,7 @@ pub(super) const BATCH: usize = 64;
 /// that no datagram has reached costs address space only.
 const SLOT_LEN: usize = 65_535;
 /// Distance between slots. Were it a power of two, all slots would share the few cache sets that
-/// their beginnings fall into.
+/// their beginnings fall into. Measured no dearer than slots of 2 KiB side by side.
 const STRIDE: usize = 65_536 + 2_048 + 64;
 
 /// Space for one control message with a `timespec`.
