@@ -142,6 +142,7 @@ pub(crate) fn event(kind: ActionKind, id: u64) -> ActionEvent {
         },
         top: TopTuples::default(),
         samples: vec![Sample(sample)],
+        filters: Vec::new(),
     };
     ActionEvent {
         kind,

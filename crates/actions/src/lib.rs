@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod action;
+mod announcer;
 pub mod bgp;
 pub mod chat;
 mod clock;
@@ -26,6 +27,7 @@ pub mod record;
 pub mod redis;
 pub mod report_json;
 pub mod report_text;
+pub mod routes;
 pub mod script;
 mod secret;
 #[cfg(test)]
@@ -35,6 +37,7 @@ mod tls;
 pub mod webhook;
 
 pub use action::{Action, ActionError, Applying, ConfigError};
+pub use announcer::{AnnouncedRoute, Announcer, AnnouncerStatus, RouteOutcome};
 pub use clock::LocalTime;
 pub use event::{ActionEvent, ActionKind, CapturedFrame};
 pub use http::HttpConfig;

@@ -34,6 +34,8 @@ pub struct Rate(u32);
 impl Rate {
     /// Nothing passes.
     pub const ZERO: Self = Self(0);
+    /// The largest that can be told.
+    pub const MAX: Self = Self(f32::MAX.to_bits());
 
     /// `None` for a negative, infinite or undefined rate.
     pub fn new(per_second: f32) -> Option<Self> {

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use crate::{
-    Address, Direction, Family, FlowRecord, Forwarding, Prefix, TcpFlags, Timestamp, TrafficClass,
-    TrafficCounters, protocol,
+    Address, Direction, Family, FilterRule, FlowRecord, Forwarding, Prefix, TcpFlags, Timestamp,
+    TrafficClass, TrafficCounters, protocol,
 };
 
 /// What is attacked, or attacks.
@@ -294,6 +294,20 @@ pub struct Attack {
     /// Records from the ring of recent traffic, oldest first, spread over the time since the start
     /// and present at detection.
     pub samples: Vec<Sample>,
+    /// The filters that fit it best, in the order of what they take; empty when none does.
+    pub filters: Vec<ProposedFilter>,
+}
+
+/// A filter for an attack, and what it is expected to do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ProposedFilter {
+    /// The filter.
+    pub rule: FilterRule,
+    /// Share of the attack's sampled packets that it takes and no filter before it does, 0 to 1.
+    pub coverage: f64,
+    /// Share of the target's remembered normal packets that it takes, 0 to 1; `None`: nothing is
+    /// remembered.
+    pub collateral: Option<f64>,
 }
 
 /// What happened to an attack.

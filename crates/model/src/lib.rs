@@ -19,8 +19,8 @@ mod time;
 
 pub use address::{Address, Family};
 pub use attack::{
-    Attack, AttackClass, AttackEvent, AttackEventKind, AttackId, Metric, Reason, Sample, Target,
-    TopTuples, TopValue, Unit, Vector,
+    Attack, AttackClass, AttackEvent, AttackEventKind, AttackId, Metric, ProposedFilter, Reason,
+    Sample, Target, TopTuples, TopValue, Unit, Vector,
 };
 pub use class::{Direction, TrafficClass};
 pub use counters::{Count, DirectedCounters, TrafficCounters};

@@ -34,6 +34,7 @@ use tidewall_engine::Policy;
 use tidewall_model::Prefix;
 use toml::de::{DeTable, DeValue};
 
+use crate::respond::Settings;
 use capacity::CapacityTable;
 use counting::CountingTable;
 use detection::DetectionTable;
@@ -129,6 +130,8 @@ pub struct Loaded {
     pub mirrors: Vec<Mirror>,
     /// How the service lives on the machine.
     pub service: Service,
+    /// What is done about attacks.
+    pub respond: Settings,
     /// What is probably not what was meant, in order of position.
     pub warnings: Vec<Diagnostic>,
     /// All keys, where it is a configuration of FastNetMon.
@@ -146,6 +149,7 @@ impl Default for Loaded {
             listen: Listen::default(),
             mirrors: Vec::new(),
             service: Service::default(),
+            respond: Settings::default(),
             warnings: Vec::new(),
             reference: None,
         }
@@ -255,6 +259,7 @@ impl Root {
             flows: value_or_default(self.flows).resolve(sink),
             listen: value_or_default(self.listen).resolve(sink),
             service: value_or_default(self.service).resolve(),
+            respond: Settings::default(),
             warnings: Vec::new(),
             reference: None,
         }

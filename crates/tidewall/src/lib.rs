@@ -19,3 +19,4 @@ mod pid_file;
 mod privileges;
 pub mod replay;
 pub mod report;
+pub mod respond;

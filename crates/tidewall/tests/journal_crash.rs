@@ -256,6 +256,7 @@ fn attack(id: u64, host: Address) -> Attack {
         rates: TrafficCounters::default(),
         top: TopTuples::default(),
         samples: Vec::new(),
+        filters: Vec::new(),
     }
 }
 

@@ -107,6 +107,7 @@ impl<'a> Raiser<'a> {
             rates,
             top: TopTuples::default(),
             samples: Vec::new(),
+            filters: Vec::new(),
         }
     }
 }

@@ -47,6 +47,7 @@ fn attack(id: u64, target: Target, direction: Direction, group: &str) -> Attack 
         rates: TrafficCounters::default(),
         top: TopTuples::default(),
         samples: Vec::new(),
+        filters: Vec::new(),
     }
 }
 

@@ -27,6 +27,7 @@ use super::diagnostic::{ConfigErrors, Diagnostic};
 use super::networks::NetworkSet;
 use super::sink::Sink;
 use super::{Frames, Loaded, Service};
+use crate::respond::Settings;
 use policy::Found;
 use prefixes::{Folders, List, ListFile, show_path};
 
@@ -100,6 +101,7 @@ pub fn parse(
         listen: understood.reference.listen(),
         mirrors: understood.reference.mirrors(),
         service: Service::default(),
+        respond: Settings::default(),
         warnings: understood.warnings.into_iter().chain(lists).collect(),
         reference: Some(understood.reference),
     })

@@ -83,6 +83,7 @@ fn attack(id: u64, target: &str) -> AttackEvent {
         rates: TrafficCounters::default(),
         top: TopTuples::default(),
         samples: Vec::new(),
+        filters: Vec::new(),
     };
     AttackEvent { kind: AttackEventKind::Ended, time: at(id + 90), attack }
 }

@@ -136,6 +136,7 @@ mod tests {
             rates: TrafficCounters::default(),
             top: TopTuples::default(),
             samples: Vec::new(),
+            filters: Vec::new(),
         };
         AttackEvent { kind: AttackEventKind::Started, time: Timestamp(2), attack }
     }

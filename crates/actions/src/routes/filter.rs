@@ -1,0 +1,60 @@
+//! From a filter to a FlowSpec rule (RFC 8955 §4, RFC 8956 §3) with its action.
+
+use tidewall_bgp::action::{Action, Actions, Rate};
+use tidewall_bgp::flowspec::{
+    BitmaskTerm, Component, FlowSpecRule, NumericTerm, PrefixMatch, fragment,
+};
+use tidewall_model::{FilterAction, FilterRule, Prefix};
+
+use super::NoRoute;
+
+/// The rule and the action of a filter for what goes to a prefix.
+pub fn flow_spec_rule(
+    destination: Prefix,
+    filter: &FilterRule,
+) -> Result<(FlowSpecRule, Actions), NoRoute> {
+    let mut components = vec![Component::Destination(PrefixMatch::new(destination))];
+    if let Some(source) = filter.source {
+        components.push(Component::Source(PrefixMatch::new(source)));
+    }
+    if let Some(protocol) = filter.protocol {
+        components.push(Component::Protocol(vec![NumericTerm::equal(protocol.into())]));
+    }
+    if !filter.destination_ports.is_empty() {
+        components.push(Component::DestinationPort(terms(&filter.destination_ports)));
+    }
+    if !filter.source_ports.is_empty() {
+        components.push(Component::SourcePort(terms(&filter.source_ports)));
+    }
+    if let Some(flags) = filter.tcp_flags {
+        components.push(Component::TcpFlags(vec![BitmaskTerm::all(flags)]));
+    }
+    if !filter.packet_lengths.is_empty() {
+        components.push(Component::PacketLength(terms(&filter.packet_lengths)));
+    }
+    if let Some(is_fragment) = filter.fragment {
+        let term = match is_fragment {
+            true => BitmaskTerm::any(fragment::IS_FRAGMENT),
+            false => BitmaskTerm::none(fragment::IS_FRAGMENT),
+        };
+        components.push(Component::Fragment(vec![term]));
+    }
+    let rule = FlowSpecRule::new(destination.family(), components)?;
+    let actions = match filter.action {
+        FilterAction::Discard => Actions::discard(),
+        FilterAction::RateLimit(bytes) => {
+            // A rate of zero would be a discard, which nobody asked for.
+            let rate = Rate::new((bytes as f32).max(1.0)).unwrap_or(Rate::MAX);
+            Actions::new([Action::RateBytes(rate)])?
+        }
+    };
+    Ok((rule, actions))
+}
+
+fn terms(ranges: &[(u16, u16)]) -> Vec<NumericTerm> {
+    let term = |&(low, high): &(u16, u16)| match low == high {
+        true => vec![NumericTerm::equal(low.into())],
+        false => NumericTerm::between(low.into(), high.into()).to_vec(),
+    };
+    ranges.iter().flat_map(term).collect()
+}
