@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 
 use tidewall::config;
 use tidewall::live::{Live, Plan, Sources};
-use tidewall_actions::{ActionEvent, ActionKind, Actions, CapturedFrame, record};
+use tidewall_actions::{ActionEvent, ActionKind, Actions, CapturedFrame, Observer, record};
 use tidewall_model::{
-    Address, AttackEvent, Direction, Family, FlowRecord, SamplingRate, Target, Timestamp, protocol,
+    Address, AttackEvent, AttackEventKind, Direction, Family, FlowRecord, SamplingRate, Target,
+    Timestamp, protocol,
 };
 use tidewall_scenario::{Renderer, SflowPlan, SflowRenderer};
 use tidewall_wire::emit::{Frame, Packet, Payload, Transport, emit_frame};
@@ -135,17 +136,17 @@ fn check(frames: &[CapturedFrame], snap: usize, sent: &[u64]) {
 fn recorded(live: &Live, folder: &Path, frames: Vec<CapturedFrame>) -> String {
     let attack =
         live.hub.snapshot().attacks.iter().find(|a| a.target == host("192.0.2.7")).cloned();
-    let (kind, time) = (tidewall_model::AttackEventKind::Started, live.clock.now());
+    let (kind, time) = (AttackEventKind::Started, live.clock.now());
     let mut event = ActionEvent::from(AttackEvent { kind, time, attack: attack.unwrap() });
     (event.kind, event.frames) = (ActionKind::Banned, frames);
     let config = tidewall_actions::Config::Record(record::Config::new(folder));
     let queue = config.queue();
-    let actions = Actions::start(vec![(config.build().unwrap(), queue)], &(Arc::new(|_| {}) as _));
-    let actions = actions.unwrap();
+    let observer: Observer = Arc::new(|_| {});
+    let actions = Actions::start(vec![(config.build().unwrap(), queue)], &observer).unwrap();
     assert_eq!(actions.submit(&Arc::new(event)), 0);
     actions.shutdown(PATIENCE);
-    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let file = files.filter(|path| path.extension().is_some_and(|e| e == "pcap")).next().unwrap();
+    let mut files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let file = files.find(|path| path.extension().is_some_and(|e| e == "pcap")).unwrap();
     let decoded =
         Command::new(env!("CARGO_BIN_EXE_tidewall")).arg("decode").arg(file).output().unwrap();
     assert!(decoded.status.success(), "{decoded:?}");

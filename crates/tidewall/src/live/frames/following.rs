@@ -20,12 +20,12 @@ pub(super) struct Capture {
     until: Timestamp,
     /// Frames that are still wanted.
     left: AtomicUsize,
-    kept: Lock<Kept>,
+    pub(super) kept: Lock<Kept>,
 }
 
 /// The frames so far. Room for all of them is reserved from the start.
 #[derive(Debug)]
-struct Kept {
+pub(super) struct Kept {
     heads: Vec<Head>,
     bytes: Vec<u8>,
 }
@@ -56,13 +56,6 @@ impl Capture {
             kept.bytes.extend_from_slice(&frame.data[..length]);
         }
         true
-    }
-
-    /// Calls `f` while nobody else can add a frame.
-    #[cfg(test)]
-    pub(super) fn with_kept(&self, f: impl FnOnce()) {
-        let _kept = locked(&self.kept);
-        f();
     }
 
     fn take(&self) -> Vec<CapturedFrame> {
