@@ -3,6 +3,7 @@
 
 pub mod clock;
 mod crew;
+pub mod frames;
 pub mod hub;
 mod judge;
 pub mod networks;
@@ -26,6 +27,7 @@ use tidewall_model::Prefix;
 use crate::config::{Flows, Frames, Listen, Mirror};
 use clock::Clock;
 use crew::Crew;
+use frames::FrameTap;
 use hub::Hub;
 use judge::{Judge, Order};
 use shards::{SharedShard, SharedShards};
@@ -60,6 +62,8 @@ pub struct Live {
     pub workers: Vec<Arc<WorkerStatus>>,
     /// The process's clock.
     pub clock: Clock,
+    /// Frames of attacks; off until it is switched on.
+    pub frames: Arc<FrameTap>,
     /// What it does now.
     plan: Plan,
     orders: Sender<Order>,
@@ -81,14 +85,16 @@ impl Live {
             State::open(folder).with_context(|| format!("{}: cannot be used", folder.display()))
         };
         let state = plan.state.as_ref().map(open).transpose()?;
-        let crew = Crew::start(plan, sources, &shards.0, clock, state.as_ref())?;
+        let frames = Arc::<FrameTap>::default();
+        let tap = Arc::clone(&frames);
+        let crew = Crew::start(plan, sources, &shards.0, clock, state.as_ref(), tap)?;
         let (orders, taken) = channel();
         let stop_judge: Arc<AtomicBool> = Arc::default();
         let stop = Arc::clone(&stop_judge);
         let judge = Judge::new(conductor, shards, Arc::clone(&hub), clock, seed);
         let judge = spawn("detector", move || judge.run(&taken, &stop))?;
         let (plan, workers) = (plan.clone(), crew.statuses());
-        Ok(Self { hub, workers, clock, plan, orders, stop_judge, crew, judge, state })
+        Ok(Self { hub, workers, clock, frames, plan, orders, stop_judge, crew, judge, state })
     }
 
     /// Goes on by another plan: by its policy from the next window on, by its rules for exporters

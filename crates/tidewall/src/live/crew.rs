@@ -12,6 +12,7 @@ use anyhow::bail;
 use tracing::{error, info};
 
 use super::clock::Clock;
+use super::frames::FrameTap;
 use super::shards::SharedShard;
 use super::sources::{Opened, Sources};
 use super::state::State;
@@ -36,6 +37,7 @@ pub enum Standing {
 pub(super) struct Crew {
     posts: Vec<Post>,
     clock: Clock,
+    frames: Arc<FrameTap>,
     stop: Arc<AtomicBool>,
     tried: Duration,
     /// What was told of each mirror that is not received from, by its number.
@@ -56,14 +58,14 @@ impl Post {
     fn start(
         name: &str,
         (mirror, opened): (Option<usize>, Opened),
-        (plan, clock, state): (&Plan, Clock, Option<&State>),
+        (plan, clock, state, frames): (&Plan, Clock, Option<&State>, &FrameTap),
         (shard, stop): (&SharedShard, &Arc<AtomicBool>),
         status: Arc<WorkerStatus>,
     ) -> anyhow::Result<Self> {
         let (adjust, adjustments) = channel();
         let before = WorkerReport { failed: None, ..status.report() };
         let worker = Worker {
-            feed: opened.feed(plan, clock, state),
+            feed: opened.feed(plan, clock, state, frames),
             shard: shard.clone(),
             clock,
             status: Arc::clone(&status),
@@ -89,17 +91,18 @@ impl Crew {
         shards: &[SharedShard],
         clock: Clock,
         state: Option<&State>,
+        frames: Arc<FrameTap>,
     ) -> anyhow::Result<Self> {
         let stop: Arc<AtomicBool> = Arc::default();
         let mut posts = Vec::new();
         for ((title, mirror, opened), shard) in sources.list.into_iter().zip(shards) {
             let (name, at) = (format!("worker-{}", posts.len()), (shard, &stop));
             let status = Arc::new(WorkerStatus::new(title));
-            let around = (plan, clock, state);
+            let around = (plan, clock, state, &*frames);
             posts.push(Post::start(&name, (mirror, opened), around, at, status)?);
         }
         let told = vec![None; plan.mirrors.len()];
-        Ok(Self { posts, clock, stop, tried: Duration::ZERO, told })
+        Ok(Self { posts, clock, frames, stop, tried: Duration::ZERO, told })
     }
 
     /// The workers as the rest of the process sees them.
@@ -189,7 +192,8 @@ impl Crew {
         for (at, (_, _, opened)) in places.iter().zip(sources.list) {
             let post = &mut self.posts[*at];
             let (name, status) = (format!("worker-{at}"), Arc::clone(&post.status));
-            let (around, own) = ((plan, self.clock, None), (&post.shard, &self.stop));
+            let around = (plan, self.clock, None, &*self.frames);
+            let own = (&post.shard, &self.stop);
             *post = Post::start(&name, (Some(mirror), opened), around, own, status)?;
             info!("{}: is received from again", post.status.name);
         }

@@ -13,6 +13,7 @@ use tidewall_collect::{FrameCollector, NetflowCollector, SflowCollector};
 
 use super::Plan;
 use super::clock::Clock;
+use super::frames::FrameTap;
 use super::state::State;
 use super::worker::Feed;
 use super::worker::flows::{Collector, FlowFeed};
@@ -136,7 +137,13 @@ impl Sources {
 
 impl Opened {
     /// Ready to be driven by a worker.
-    pub(super) fn feed(self, plan: &Plan, clock: Clock, state: Option<&State>) -> Box<dyn Feed> {
+    pub(super) fn feed(
+        self,
+        plan: &Plan,
+        clock: Clock,
+        state: Option<&State>,
+        frames: &FrameTap,
+    ) -> Box<dyn Feed> {
         match self {
             Self::Flows(source, mut collector, number) => {
                 let port = source.local_address().port();
@@ -145,9 +152,13 @@ impl Opened {
                     state.file(port, number)
                 });
                 let (crediting, buffer) = (plan.flows.crediting, plan.listen.receive_buffer);
-                Box::new(FlowFeed::new(source, collector, crediting, clock, file, buffer))
+                let tap = matches!(collector, Collector::Sflow(_)).then(|| frames.worker());
+                let feed = FlowFeed::new(source, collector, crediting, clock, file, buffer);
+                Box::new(FlowFeed { tap, ..feed })
             }
-            Self::Frames(source, collector) => Box::new(FrameFeed { source, collector, clock }),
+            Self::Frames(source, collector) => {
+                Box::new(FrameFeed { source, collector, clock, tap: frames.worker() })
+            }
         }
     }
 }

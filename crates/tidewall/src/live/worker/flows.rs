@@ -8,7 +8,7 @@ use tidewall_capture::udp::UdpSource;
 use tidewall_capture::{DatagramSink, ReceiveError};
 use tidewall_collect::{
     Crediting, ExportDatagram, ExporterHealth, ExporterKey, FlowDetail, FlowSink, NetflowCollector,
-    SflowCollector,
+    SampledHeader, SflowCollector,
 };
 use tidewall_model::{DropCounters, FlowRecord, Timestamp};
 use tracing::{info, warn};
@@ -18,6 +18,7 @@ use crate::config::Flows;
 use crate::crediting::Creditor;
 use crate::exports::ExporterReport;
 use crate::live::clock::Clock;
+use crate::live::frames::{OpenTap, SeenFrame, WorkerTap};
 use crate::live::state::StateFile;
 
 /// The longest rest of a worker: a part of the detector's grace.
@@ -105,6 +106,8 @@ pub struct FlowFeed {
     pub leaving: Vec<(Creditor, Timestamp)>,
     /// How long a socket that had nothing more is left alone.
     pub pause: Duration,
+    /// Where sampled headers of attacks are kept; NetFlow has none.
+    pub tap: Option<WorkerTap>,
 }
 
 impl FlowFeed {
@@ -119,8 +122,8 @@ impl FlowFeed {
     ) -> Self {
         let (creditor, leaving) = (Creditor::new(crediting), Vec::new());
         let granted = source.warning().map_or(receive_buffer, |warning| warning.granted);
-        let pause = Self::pause_of(granted);
-        Self { source, collector, creditor, clock, seq: 0, state, crediting, leaving, pause }
+        let (pause, tap) = (Self::pause_of(granted), None);
+        Self { source, collector, creditor, clock, seq: 0, state, crediting, leaving, pause, tap }
     }
 
     /// Goes on by another crediting. What was begun is paid to its end as it was begun.
@@ -163,6 +166,9 @@ struct Intake<'a> {
     now: Timestamp,
     seq: &'a mut u64,
     batch: &'a mut Vec<FlowRecord>,
+    tap: Option<&'a WorkerTap>,
+    /// From the first datagram on, if headers are to be kept.
+    open: Option<OpenTap<'a>>,
 }
 
 impl DatagramSink for Intake<'_> {
@@ -170,21 +176,33 @@ impl DatagramSink for Intake<'_> {
         // Read behind the wait, and once.
         if self.now == Timestamp::ZERO {
             self.now = self.clock.now();
+            self.open = self.tap.and_then(|tap| tap.open(self.now));
         }
         let datagram = ExportDatagram::new(from, self.now, data);
-        let mut records = Records { creditor: self.creditor, seq: self.seq, batch: self.batch };
+        let (creditor, open) = (&mut *self.creditor, self.open.as_mut());
+        let mut records = Records { creditor, seq: self.seq, batch: self.batch, open };
         self.collector.decode(&datagram, &mut records);
     }
 }
 
-struct Records<'a> {
+struct Records<'a, 'b> {
     creditor: &'a mut Creditor,
     seq: &'a mut u64,
     batch: &'a mut Vec<FlowRecord>,
+    open: Option<&'a mut OpenTap<'b>>,
 }
 
-impl FlowSink for Records<'_> {
+impl FlowSink for Records<'_, '_> {
     const DETAIL: bool = false;
+
+    #[inline]
+    fn header(&mut self, record: &FlowRecord, header: &SampledHeader<'_>) {
+        if let Some(tap) = &mut self.open {
+            let SampledHeader { link, wire_length, bytes: data } = *header;
+            let frame = SeenFrame { link, time: record.time, data, wire_length, vlan: None };
+            tap.offer(&frame, record);
+        }
+    }
 
     #[inline]
     fn flow(&mut self, record: &FlowRecord, detail: &FlowDetail) {
@@ -209,6 +227,8 @@ impl Feed for FlowFeed {
             now: Timestamp::ZERO,
             seq: &mut self.seq,
             batch,
+            tap: self.tap.as_ref(),
+            open: None,
         };
         self.source.receive(wait, &mut intake)
     }
