@@ -80,7 +80,8 @@ fn every_line_of_noise_has_its_answer() {
         let lines: Vec<Vec<u8>> =
             (0..100).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect();
         let (mut stream, mut answers) = desk.connect();
-        let noise: Vec<u8> = lines.iter().flat_map(|line| [line, &b"\n"[..]].concat()).collect();
+        let noise: Vec<u8> =
+            lines.iter().flat_map(|line| [line.as_slice(), b"\n"].concat()).collect();
         let writer = std::thread::spawn(move || {
             stream.write_all(&noise).unwrap();
             stream

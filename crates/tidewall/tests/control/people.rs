@@ -4,7 +4,6 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use nix::unistd::{Uid, User};
@@ -18,6 +17,8 @@ use service::Service;
 
 /// A user's number that is not root's, and a group of the same number.
 const NOBODY: u32 = 65_534;
+/// A number that no list of users has.
+const STRANGER: u32 = 61_234;
 
 fn me() -> String {
     let mut me = Peer { uid: Uid::effective().as_raw(), name: None };
@@ -37,13 +38,12 @@ fn who_asks_comes_from_the_socket() {
     assert!(desk.asked().is_empty());
 }
 
-/// The program where another user can run it.
-fn program_for_others(desk: &Desk) -> PathBuf {
+/// Puts the program where another user can run it.
+fn program_for_others(desk: &Desk) {
     let copy = desk.folder.path().join("tidewall");
     fs::copy(env!("CARGO_BIN_EXE_tidewall"), &copy).unwrap();
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(desk.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    copy
 }
 
 fn run_as(desk: &Desk, uid: u32, gid: u32, words: &[&str]) -> (i32, String, String) {
@@ -81,9 +81,8 @@ fn the_sockets_group_may_ask_and_others_may_not() {
     let expected = user
         .map_or_else(|| format!("uid {NOBODY}"), |user| format!("{} (uid {NOBODY})", user.name));
     assert_eq!(desk.asked()[0].1, expected);
-    // Somebody whom no list of users has.
-    let (status, ..) = run_as(&desk, 3_999_999_999, NOBODY, &["panic"]);
-    assert_eq!((status, desk.asked()[0].1.as_str()), (0, "uid 3999999999"));
+    let (status, ..) = run_as(&desk, STRANGER, NOBODY, &["panic"]);
+    assert_eq!((status, desk.asked()[0].1.as_str()), (0, "uid 61234"));
 }
 
 #[test]
@@ -97,7 +96,7 @@ fn those_who_are_no_operators_may_look_and_change_nothing() {
     program_for_others(&desk);
     chown(desk.socket(), None, Some(NOBODY)).unwrap();
     for words in [&["ban", "192.0.2.7"][..], &["unban", "192.0.2.7"], &["panic"], &["resume"]] {
-        let (status, out, err) = run_as(&desk, 3_999_999_999, NOBODY, words);
+        let (status, out, err) = run_as(&desk, STRANGER, NOBODY, words);
         assert_eq!((status, out.as_str()), (1, ""), "{words:?}");
         assert!(err.contains("is for operators"), "{err}");
         assert!(desk.asked().is_empty(), "{words:?}");
@@ -105,7 +104,7 @@ fn those_who_are_no_operators_may_look_and_change_nothing() {
         assert_eq!(desk.run(words).0, 0, "root may {words:?}");
         assert_eq!(desk.asked().len(), 2);
     }
-    assert_eq!(run_as(&desk, 3_999_999_999, NOBODY, &["bans"]).0, 0);
+    assert_eq!(run_as(&desk, STRANGER, NOBODY, &["bans"]).0, 0);
     assert_eq!(desk.asked().len(), 1);
 }
 

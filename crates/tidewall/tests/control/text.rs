@@ -236,7 +236,7 @@ fn the_past_is_told_in_the_words_of_the_journal() {
             { "time": "2026-11-21T10:30:01.000000Z", "what": "apply", "mitigation": 7,
               "kind": "blackhole", "target": "192.0.2.7", "direction": "incoming", "group": "web",
               "ends": "2026-11-21T11:00:01.000000Z", "dry_run": false,
-              "who": "alice (uid 1000)", "why": "2026-11-21T10:30:00Z was\na bad time" },
+              "who": "alice (uid 1000)", "why": "2026-11-21T10:30:00Z" },
         ],
     });
     let desk = Desk::answering("history", answer.clone());
@@ -249,7 +249,7 @@ ATTACKS, newest first
     because total_pps was 50000, limit 10000 of group web
 DECISIONS, newest first
 2026-11-21T10:30:01.000000Z  apply blackhole 192.0.2.7 incoming (number 7), by \
-alice (uid 1000): 2026-11-21T10:30:00Z was\u{fffd}a bad time
+alice (uid 1000): 2026-11-21T10:30:00Z
 1 entry of another version: `--json` shows all
 "
     );
