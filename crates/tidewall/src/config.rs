@@ -55,6 +55,7 @@ pub use frames::Frames;
 pub use listen::{CONTROL_SOCKET, Listen, Service};
 pub use mirror::{Mirror, MirrorSource};
 pub use plan::describe;
+pub(crate) use quantity::parse_duration;
 pub use table::{Key, Shape, Table};
 
 use table::{FromToml, Place, Typed, table};

@@ -327,7 +327,7 @@ impl From<Sender<Message>> for Outbox {
 }
 
 impl Asked for Desk {
-    fn answer(&self, question: &Question) -> Result<Value, String> {
+    fn answer(&self, question: &Question, _who: &str) -> Result<Value, String> {
         let snapshot = self.hub.snapshot();
         Ok(match question {
             Question::Status => {
@@ -339,6 +339,7 @@ impl Asked for Desk {
             Question::Attacks { all } => answers::attacks(&self.hub, *all),
             Question::Events => return Err("events are sent, not answered".to_owned()),
             Question::Reload => json!({ "reloaded": self.reload()? }),
+            _ => return Err("mitigation is not running".to_owned()),
         })
     }
 

@@ -44,7 +44,7 @@ pub(super) fn parse_number(text: &str, counts: Counts) -> Option<f64> {
 }
 
 /// Parses `500ms`, `1.5s`, `2 min`, `1h`. A bare number has no meaning.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let split = text.find(|c: char| !matches!(c, '0'..='9' | '.' | '_'))?;
     let (number, unit) = text.split_at_checked(split)?;
