@@ -190,7 +190,8 @@ fn actions_are_named_and_scripts_see_no_secret() {
     assert!(!shown.contains("hunter2"), "{shown}");
     assert!(shown.contains("script-2  webhook  hooks.example.net"), "{shown}");
     // A group's script does not need one for all.
-    let alone = "[[group]]\nname = \"web\"\nprefixes = [\"192.0.2.0/25\"]\nscript = \"/opt/w.sh\"\n";
+    let alone =
+        "[[group]]\nname = \"web\"\nprefixes = [\"192.0.2.0/25\"]\nscript = \"/opt/w.sh\"\n";
     let actions = good(alone).respond.actions;
     let [Config::Script(script)] = actions.as_slice() else { panic!() };
     assert_eq!(script.group_paths.get("global"), Some(&None));

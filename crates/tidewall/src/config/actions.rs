@@ -112,7 +112,10 @@ impl Workshop<'_> {
     }
 
     /// Typed events, or those of the kind.
-    fn events(typed: Option<&Typed<Vec<Typed<ActionKind>>>>, usual: Vec<ActionKind>) -> Vec<ActionKind> {
+    fn events(
+        typed: Option<&Typed<Vec<Typed<ActionKind>>>>,
+        usual: Vec<ActionKind>,
+    ) -> Vec<ActionKind> {
         typed.map_or(usual, |list| list.value.iter().map(|kind| kind.value).collect())
     }
 }
@@ -197,7 +200,7 @@ impl ActionTables {
                 None => names.free(config.kind()),
             };
             set_name(&mut config, name);
-            if workshop.sink.len() == before {
+            if workshop.sink.len() == before && !workshop.sink.blames(at) {
                 check(&config, at, workshop.sink);
             }
             configs.push(config);

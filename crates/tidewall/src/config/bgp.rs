@@ -254,13 +254,22 @@ impl BgpTable {
             return speaker;
         }
         for (table, peer) in &peers {
+            if sink.blames(&table.at) {
+                continue;
+            }
             let alone = SpeakerConfig { peers: vec![peer.clone()], ..speaker.clone() };
             if let Err(error) = alone.check() {
                 let place = match error.field {
                     "listen" => self.interface.as_ref().map(|typed| &typed.at),
                     field => table.value.place(field, &error.message),
                 };
-                sink.error(place.unwrap_or(&table.at), error.message);
+                let place = place.unwrap_or(&table.at);
+                let fix = match error.field {
+                    "passive" => "add `listen = [\"0.0.0.0:179\"]` under [bgp]".to_owned(),
+                    _ if place.example.is_none() => "docs/bgp.md has the options".to_owned(),
+                    _ => place.for_example(),
+                };
+                sink.error_fix(place, error.message, fix);
             }
         }
         let alone_good = sink.len() == before;
@@ -274,7 +283,8 @@ impl BgpTable {
             // Of two with one name the second is meant.
             let table = tables.iter().rev().copied().find(|peer| named(peer));
             let place = table.and_then(|table| table.value.place(error.field, &error.message));
-            sink.error(place.unwrap_or(at), error.message);
+            let fix = "each peer has a name and an address of its own";
+            sink.error_fix(place.unwrap_or(at), error.message, fix);
         }
         speaker
     }

@@ -245,13 +245,7 @@ impl Keys {
         if let Some(ladder) = &self.ladder {
             step::check(ladder, sink);
         }
-        super::value::within(
-            self.most_routes.as_ref(),
-            &(1..=100_000),
-            "1 to 100000",
-            1,
-            sink,
-        );
+        super::value::within(self.most_routes.as_ref(), &(1..=100_000), "1 to 100000", 1, sink);
     }
 }
 
@@ -286,8 +280,7 @@ pub(super) fn resolve(
             at = groups.get(here).and_then(|group| group.parent);
         }
         let outgoing = outgoing.over(&keys);
-        let both =
-            DirectedResponses { incoming: keys.response(), outgoing: outgoing.response() };
+        let both = DirectedResponses { incoming: keys.response(), outgoing: outgoing.response() };
         answers.push(Answer { group: group.name.clone(), incoming: keys, outgoing, both });
     }
     check_times(&answers, sink);

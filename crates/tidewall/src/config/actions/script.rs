@@ -86,9 +86,12 @@ impl FromToml for GroupScript {
     fn from_toml(value: &DeValue<'_>, at: &Place, sink: &mut Sink) -> Option<Self> {
         match value {
             DeValue::String(text) if text == "off" => Some(Self::Off),
-            DeValue::String(text) if text.starts_with('/') => Some(Self::At(PathBuf::from(&**text))),
+            DeValue::String(text) if text.starts_with('/') => {
+                Some(Self::At(PathBuf::from(&**text)))
+            }
             _ => {
-                let reason = format!("expected an absolute path or \"off\", found {}", found(value));
+                let reason =
+                    format!("expected an absolute path or \"off\", found {}", found(value));
                 sink.error(at, reason);
                 None
             }

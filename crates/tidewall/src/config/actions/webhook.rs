@@ -91,8 +91,7 @@ impl ActionTable for WebhookTable {
         let usual = webhook::Config::new(url);
         let key = (self.signing_key_file.as_ref(), self.signing_key_env.as_ref());
         let authorization = (self.authorization_file.as_ref(), self.authorization_env.as_ref());
-        let http =
-            tls::http(self.timeout.as_ref(), self.proxy.as_ref(), self.tls.as_ref(), sink);
+        let http = tls::http(self.timeout.as_ref(), self.proxy.as_ref(), self.tls.as_ref(), sink);
         Some(Config::Webhook(webhook::Config {
             signing_key: secrets.read(key.0, key.1, sink),
             authorization: secrets.read(authorization.0, authorization.1, sink),

@@ -145,8 +145,7 @@ impl RouteTables<'_> {
             if table.value.is_off() {
                 return None;
             }
-            let mut settings =
-                inherited.clone().or_else(|| usual.clone()).unwrap_or_default();
+            let mut settings = inherited.clone().or_else(|| usual.clone()).unwrap_or_default();
             table.value.overlay(&mut settings.attributes, sink);
             if let Some(hop) = &table.value.next_hop_ipv4 {
                 settings.next_hop_v4 = next_hop(hop, sink);

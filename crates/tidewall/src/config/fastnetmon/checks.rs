@@ -111,7 +111,10 @@ fn single_keys(reference: &Reference, sink: &mut Sink) {
         ("gobgp_next_hop_subnet_ipv4", "gobgp_next_hop"),
     ] {
         if let Some(entry) = reference.get(key)
-            && reference.text(key).parse().is_ok_and(|hop: std::net::Ipv4Addr| !hop.is_unspecified())
+            && reference
+                .text(key)
+                .parse()
+                .is_ok_and(|hop: std::net::Ipv4Addr| !hop.is_unspecified())
         {
             let reason = format!("FastNetMon never reads it and takes `{other}`; here it counts");
             sink.warn(&entry.place(key), reason, format!("remove it for `{other}`"));

@@ -38,12 +38,9 @@ impl Printer<'_> {
             self.line(format!("padded_ipv6 = {}", style.padded_ipv6));
             self.line(format!("lines = {}", style.lines));
         }
-        for (table, kind) in [
-            ("script", "script"),
-            ("record", "record"),
-            ("redis", "redis"),
-            ("mongodb", "mongodb"),
-        ] {
+        for (table, kind) in
+            [("script", "script"), ("record", "record"), ("redis", "redis"), ("mongodb", "mongodb")]
+        {
             self.line("");
             self.sources(|_, entry| maps_to(entry, table));
             for action in settings.actions.iter().filter(|action| action.kind() == kind) {
@@ -85,8 +82,11 @@ fn quoted(text: &str) -> String {
 
 fn response_lines(response: &Response) -> String {
     let seconds = |time: std::time::Duration| format!("\"{}s\"", time.as_secs());
-    let steps: Vec<String> =
-        response.ladder.iter().map(|s| quoted(&super::super::super::mitigation::show_step(s))).collect();
+    let steps: Vec<String> = response
+        .ladder
+        .iter()
+        .map(|s| quoted(&super::super::super::mitigation::show_step(s)))
+        .collect();
     let mut lines = format!("mode = \"{}\"\n", show_mode(response.mode));
     _ = writeln!(lines, "ladder = [{}]", steps.join(", "));
     _ = writeln!(lines, "ban_time = {}", seconds(response.ban_time));
