@@ -340,10 +340,10 @@ impl Root {
         let style = value_or_default(self.report.clone()).resolve(sink);
         let mut secrets = Secrets::default();
         let (bgp, exabgp, gobgp) = (self.bgp.as_ref(), self.exabgp.as_ref(), self.gobgp.as_ref());
-        let before = sink.len();
+        let before = sink.errors();
         let announcers = bgp::resolve(bgp, exabgp, gobgp, &mut secrets, sink);
         // A table that is wrong is no reason to say that nothing was set up.
-        if sink.len() == before {
+        if sink.errors() == before {
             mitigation::check_routes(&answers, &announcers, &policy.networks, state, sink);
         }
         let scripts: Vec<_> = typed

@@ -118,10 +118,8 @@ fn example_file(table: &'static Table, path: &str, text: &mut String) {
     }
     for key in tables {
         let path = format!("{path}{}{}", if path.is_empty() { "" } else { "." }, key.name);
-        match key.shape {
-            Shape::Tables(_) => writeln!(text, "[[{path}]]").unwrap(),
-            _ => writeln!(text, "[{path}]").unwrap(),
-        }
+        let list = matches!(key.shape, Shape::Tables(_));
+        *text += &if list { format!("[[{path}]]\n") } else { format!("[{path}]\n") };
         example_file(key.shape.table().unwrap(), &path, text);
     }
 }
@@ -137,20 +135,16 @@ fn secrets() -> tempfile::TempDir {
     folder
 }
 
-/// The text without keys that exclude another example, or name files of a kind that is not made
-/// here; with the folder of the secrets.
+/// The text without keys that exclude another example or name files that are not made here.
 fn usable(text: &str, folder: &tempfile::TempDir) -> String {
     let left_out =
         ["url", "socket", "ca_file", "certificate_file", "key_file", "token_file", "chat_id"];
-    let mut used = String::new();
-    for line in text.lines() {
+    let kept = |line: &&str| {
         let key = line.split(" = ").next().unwrap_or_default();
-        if !key.ends_with("_env") && !left_out.contains(&key) {
-            used += &line.replace("/etc/tidewall", folder.path().to_str().unwrap());
-            used.push('\n');
-        }
-    }
-    used
+        !key.ends_with("_env") && !left_out.contains(&key)
+    };
+    let lines: Vec<&str> = text.lines().filter(kept).collect();
+    lines.join("\n").replace("/etc/tidewall", folder.path().to_str().unwrap())
 }
 
 #[test]

@@ -117,7 +117,7 @@ pub(super) fn resolve(
 ) -> Vec<AnnouncerSettings> {
     let mut announcers = Vec::new();
     announcers.extend(bgp.and_then(|table| table.value.resolve(&table.at, secrets, sink)));
-    announcers.extend(exabgp.and_then(|table| table.value.resolve(&table.at, sink)));
+    announcers.extend(exabgp.map(|table| table.value.resolve(&table.at, sink)));
     announcers.extend(gobgp.map(|table| table.value.resolve(sink)));
     let mut names = BTreeSet::new();
     let typed = [

@@ -180,21 +180,21 @@ pub(super) fn show_mode(mode: Mode) -> &'static str {
 impl Keys {
     /// These, and what they leave out from `below`.
     fn over(&self, below: &Self) -> Self {
-        fn first<T: Clone>(own: &Option<Typed<T>>, other: &Option<Typed<T>>) -> Option<Typed<T>> {
-            own.as_ref().or(other.as_ref()).cloned()
-        }
         Self {
-            mode: first(&self.mode, &below.mode),
-            ladder: first(&self.ladder, &below.ladder),
-            hides_traffic: first(&self.hides_traffic, &below.hides_traffic),
-            ban_time: first(&self.ban_time, &below.ban_time),
-            minimum: first(&self.minimum, &below.minimum),
-            growth: first(&self.growth, &below.growth),
-            longest: first(&self.longest, &below.longest),
-            only_if_finished: first(&self.only_if_finished, &below.only_if_finished),
-            probe: first(&self.probe, &below.probe),
-            repeat_within: first(&self.repeat_within, &below.repeat_within),
-            most_routes: first(&self.most_routes, &below.most_routes),
+            mode: self.mode.clone().or_else(|| below.mode.clone()),
+            ladder: self.ladder.clone().or_else(|| below.ladder.clone()),
+            hides_traffic: self.hides_traffic.clone().or_else(|| below.hides_traffic.clone()),
+            ban_time: self.ban_time.clone().or_else(|| below.ban_time.clone()),
+            minimum: self.minimum.clone().or_else(|| below.minimum.clone()),
+            growth: self.growth.clone().or_else(|| below.growth.clone()),
+            longest: self.longest.clone().or_else(|| below.longest.clone()),
+            only_if_finished: self
+                .only_if_finished
+                .clone()
+                .or_else(|| below.only_if_finished.clone()),
+            probe: self.probe.clone().or_else(|| below.probe.clone()),
+            repeat_within: self.repeat_within.clone().or_else(|| below.repeat_within.clone()),
+            most_routes: self.most_routes.clone().or_else(|| below.most_routes.clone()),
         }
     }
 

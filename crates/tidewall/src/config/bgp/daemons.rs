@@ -139,7 +139,7 @@ impl FromToml for HostPort {
 }
 
 impl ExaBgpTable {
-    pub(super) fn resolve(&self, at: &Place, sink: &mut Sink) -> Option<AnnouncerSettings> {
+    pub(super) fn resolve(&self, at: &Place, sink: &mut Sink) -> AnnouncerSettings {
         let routes = RouteTables {
             next_hop_ipv4: self.next_hop_ipv4.as_ref(),
             next_hop_ipv6: self.next_hop_ipv6.as_ref(),
@@ -172,7 +172,7 @@ impl ExaBgpTable {
             _ => {}
         }
         let name = self.name.as_ref().map_or_else(|| "exabgp".into(), |n| n.value.0.clone());
-        Some(AnnouncerSettings::ExaBgp { config: ExaBgpSettings { name, pipe, socket }, routes })
+        AnnouncerSettings::ExaBgp { config: ExaBgpSettings { name, pipe, socket }, routes }
     }
 }
 
