@@ -3,4 +3,4 @@
 
 pub mod settings;
 
-pub use settings::{AnnouncerSettings, Settings, Speaking};
+pub use settings::{AnnouncerSettings, ExaBgpSettings, GoBgpSettings, Settings, Speaking};

@@ -84,6 +84,19 @@ pub(super) fn show_duration(duration: Duration) -> String {
     }
 }
 
+/// `30 min`, `2 h`, `90 s`: in the largest unit that shows all of it.
+pub(super) fn show_time(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    if duration.subsec_nanos() > 0 {
+        return show_duration(duration);
+    }
+    let units = [(86_400, "d"), (3600, "h"), (60, "min")];
+    match units.iter().find(|(unit, _)| seconds >= *unit && seconds % unit == 0) {
+        Some((unit, name)) => format!("{} {name}", seconds / unit),
+        None => format!("{seconds} s"),
+    }
+}
+
 /// `1.2 GiB`: memory, in binary multiples.
 pub(super) fn show_bytes(bytes: u64) -> String {
     let units = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
@@ -145,5 +158,7 @@ mod tests {
         assert_eq!(show_duration(Duration::from_millis(500)), "500ms");
         assert_eq!(show_duration(Duration::from_millis(1500)), "1.5s");
         assert_eq!(show_bytes(1536), "1.5 KiB");
+        let times = [5400, 7200, 172_800, 90, 0].map(|s| show_time(Duration::from_secs(s)));
+        assert_eq!(times, ["90 min", "2 h", "2 d", "90 s", "0 s"]);
     }
 }

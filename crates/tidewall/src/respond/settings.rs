@@ -1,7 +1,11 @@
 //! What the configuration says about what is done.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use tidewall_actions::bgp::{Audience, SpeakerConfig};
 use tidewall_actions::routes::RouteSettings;
+use tidewall_bgp::community::Community;
 use tidewall_engine::planner::PlannerPolicy;
 
 use crate::journal::Retention;
@@ -24,14 +28,28 @@ pub struct Settings {
 }
 
 /// Somewhere that routes are announced.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnnouncerSettings {
     /// Our own speaker.
     Bgp(Box<Speaking>),
+    /// ExaBGP.
+    ExaBgp {
+        /// How it is reached.
+        config: ExaBgpSettings,
+        /// How mitigations become routes.
+        routes: RouteSettings,
+    },
+    /// GoBGP.
+    GoBgp {
+        /// How it is reached.
+        config: GoBgpSettings,
+        /// How mitigations become routes.
+        routes: RouteSettings,
+    },
 }
 
 /// Our own speaker, and what it says to whom.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Speaking {
     /// The speaker.
     pub speaker: SpeakerConfig,
@@ -39,4 +57,48 @@ pub struct Speaking {
     pub routes: RouteSettings,
     /// ... and where groups or single peers differ.
     pub exceptions: Vec<(Audience, RouteSettings)>,
+}
+
+/// How ExaBGP is reached: by one of the two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExaBgpSettings {
+    /// Name in status and logs.
+    pub name: String,
+    /// Named pipe that ExaBGP reads commands from.
+    pub pipe: Option<PathBuf>,
+    /// Socket that the process which ExaBGP starts connects to.
+    pub socket: Option<PathBuf>,
+}
+
+/// How GoBGP is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GoBgpSettings {
+    /// Name in status and logs.
+    pub name: String,
+    /// Host and port of its gRPC interface.
+    pub address: String,
+    /// Time for one call.
+    pub deadline: Duration,
+    /// Community by which our routes are told from those of others.
+    pub tag: Option<Community>,
+}
+
+impl AnnouncerSettings {
+    /// Name in status and logs.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Bgp(_) => "bgp",
+            Self::ExaBgp { config, .. } => &config.name,
+            Self::GoBgp { config, .. } => &config.name,
+        }
+    }
+
+    /// How mitigations become routes: for all, and then where it differs.
+    pub fn routes(&self) -> impl Iterator<Item = &RouteSettings> {
+        let (routes, exceptions) = match self {
+            Self::Bgp(speaking) => (&speaking.routes, speaking.exceptions.as_slice()),
+            Self::ExaBgp { routes, .. } | Self::GoBgp { routes, .. } => (routes, &[][..]),
+        };
+        std::iter::once(routes).chain(exceptions.iter().map(|(_, routes)| routes))
+    }
 }
