@@ -68,7 +68,12 @@ impl Pipe {
     }
 
     /// Writes what waits; `true`: there is more, and room for it.
-    pub(super) fn turn(&mut self, ledger: &mut Ledger, now: Timestamp, registry: &Registry) -> bool {
+    pub(super) fn turn(
+        &mut self,
+        ledger: &mut Ledger,
+        now: Timestamp,
+        registry: &Registry,
+    ) -> bool {
         if self.broken {
             let words = format!("ExaBGP does not read {} any more", self.path.display());
             self.close(ledger, &words, now, registry);

@@ -299,12 +299,7 @@ fn conditions(rule: &FlowSpecRule, line: &mut String) -> Result<(), Unsayable> {
 }
 
 /// Always in brackets: without them all alternatives behind the first are silently dropped.
-fn list<T>(
-    line: &mut String,
-    terms: &[T],
-    and: impl Fn(&T) -> bool,
-    text: impl Fn(&T) -> String,
-) {
+fn list<T>(line: &mut String, terms: &[T], and: impl Fn(&T) -> bool, text: impl Fn(&T) -> String) {
     line.push('[');
     for term in terms {
         push(line, format_args!("{}{}", if and(term) { '&' } else { ' ' }, text(term)));

@@ -73,7 +73,8 @@ fn a_reader_that_comes_back_is_told_everything_again() {
     assert_eq!(told, [announced(1), announced(3), gone]);
     until(|| exabgp.status().announced == 2);
     let all: Vec<MitigationOutcome> = outcomes.try_iter().map(|told| told.outcome).collect();
-    let failed = |words| all.iter().any(|o| matches!(o, MitigationOutcome::Failed(w) if w == words));
+    let failed =
+        |words| all.iter().any(|o| matches!(o, MitigationOutcome::Failed(w) if w == words));
     assert!(failed(&format!("ExaBGP does not read {} any more", path.display())), "{all:?}");
     assert!(all.contains(&MitigationOutcome::Withdrawn));
 }

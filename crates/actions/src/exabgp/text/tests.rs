@@ -20,8 +20,7 @@ fn via(prefix: &str, next_hop: &str, attributes: RouteAttributes) -> UnicastRout
 
 fn rule(destination: &str, more: Vec<Component>) -> FlowSpecRule {
     let prefix: Prefix = destination.parse().unwrap();
-    let components =
-        [Component::Destination(PrefixMatch::new(prefix))].into_iter().chain(more);
+    let components = [Component::Destination(PrefixMatch::new(prefix))].into_iter().chain(more);
     FlowSpecRule::new(prefix.family(), components).unwrap()
 }
 
@@ -36,8 +35,9 @@ fn does(action: Action) -> Result<String, Unsayable> {
             | Action::RedirectToNextHop { address: IpAddr::V6(_), .. }
     );
     let host = if v6 { "2001:db8::9/128" } else { "203.0.113.9/32" };
-    line(filter(rule(host, Vec::new()), [action]))
-        .map(|line| line.replace(&format!("match {{ destination {host}; }} "), "").trim().to_owned())
+    line(filter(rule(host, Vec::new()), [action])).map(|line| {
+        line.replace(&format!("match {{ destination {host}; }} "), "").trim().to_owned()
+    })
 }
 
 fn equal(values: &[u64]) -> Vec<NumericTerm> {
@@ -217,7 +217,9 @@ fn what_exabgp_takes_for_something_else_is_refused() {
 fn a_line_that_could_be_torn_is_refused() {
     let with = |count: u32| RouteAttributes {
         communities: (0..count).map(|n| Community(u32::MAX - n)).collect(),
-        extended: (0..count).map(|n| ExtendedCommunity([3, 0x0b, 9, 9, 9, 9, 9, n as u8])).collect(),
+        extended: (0..count)
+            .map(|n| ExtendedCommunity([3, 0x0b, 9, 9, 9, 9, 9, n as u8]))
+            .collect(),
         large: (0..count).map(|n| LargeCommunity([u32::MAX - n; 3])).collect(),
         ..Default::default()
     };
