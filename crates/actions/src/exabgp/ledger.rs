@@ -210,8 +210,7 @@ impl Ledger {
         let announced: Vec<RouteKey> = self
             .desired
             .iter_mut()
-            .filter(|(_, entry)| std::mem::take(&mut entry.announced))
-            .map(|(key, _)| key.clone())
+            .filter_map(|(key, entry)| std::mem::take(&mut entry.announced).then(|| key.clone()))
             .collect();
         for key in announced {
             self.again(key, Command::Announce);

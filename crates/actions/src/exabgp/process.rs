@@ -36,6 +36,7 @@ const MAX_ANSWER: usize = 64;
 const HELLO_WAIT: Duration = Duration::from_secs(5);
 /// Before the first helper is missed: it connects by itself.
 const GRACE: Duration = Duration::from_secs(3);
+const NEVER: Timestamp = Timestamp(u64::MAX);
 
 #[derive(Debug)]
 pub(super) struct Process {
@@ -117,7 +118,7 @@ impl Process {
                     let _ = registry.deregister(&mut helper.stream);
                     if helper.known {
                         ledger.lost(&words, now);
-                        self.missed_at = Some(Timestamp::MAX);
+                        self.missed_at = Some(NEVER);
                     }
                 }
             }
@@ -126,13 +127,13 @@ impl Process {
             let path = self.path.display();
             ledger.lost(&format!("no ExaBGP helper is connected to {path}"), now);
             // Said: only a helper can change something now.
-            self.missed_at = Some(Timestamp::MAX);
+            self.missed_at = Some(NEVER);
         }
     }
 
     /// When to take the next turn without being told.
     pub(super) fn deadline(&self, ledger: &Ledger) -> Option<Timestamp> {
-        let missed = self.missed_at.filter(|time| *time != Timestamp::MAX);
+        let missed = self.missed_at.filter(|time| *time != NEVER);
         let due = self.helper.as_ref().and_then(|helper| helper.due);
         let next = if self.is_up() { ledger.next_time() } else { None };
         [missed, due, next].into_iter().flatten().min()
