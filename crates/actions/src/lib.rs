@@ -14,6 +14,7 @@ mod clock;
 #[cfg(test)]
 mod contract_tests;
 mod event;
+pub mod exabgp;
 #[cfg(test)]
 mod fixture;
 mod http;

@@ -59,6 +59,7 @@ enum Command {
     Check(commands::check::CheckArgs),
     /// Prints configuration.
     Config(commands::config::ConfigArgs),
+    ExabgpHelper(commands::exabgp_helper::ExabgpHelperArgs),
     /// Prints completions for a shell.
     Completions(commands::manual::CompletionsArgs),
     /// Writes the man pages.
@@ -98,6 +99,7 @@ impl Cli {
             Command::Import(args) => commands::import::run(args),
             Command::Check(args) => commands::check::run(args),
             Command::Config(args) => commands::config::run(args),
+            Command::ExabgpHelper(args) => commands::exabgp_helper::run(args),
             Command::Completions(args) => commands::manual::completions(args),
             Command::Man(args) => commands::manual::man(args),
         }

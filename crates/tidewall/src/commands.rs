@@ -8,6 +8,7 @@ pub mod check;
 pub mod config;
 pub mod decode;
 pub mod demo;
+pub mod exabgp_helper;
 pub mod frame_args;
 pub mod generate;
 pub mod history;
