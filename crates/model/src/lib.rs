@@ -26,7 +26,7 @@ pub use class::{Direction, TrafficClass};
 pub use counters::{Count, DirectedCounters, TrafficCounters};
 pub use drop_reason::{DropCounters, DropReason};
 pub use mitigation::{
-    Cause, CausedBy, FilterAction, FilterRule, Mitigation, MitigationCommand, MitigationId,
+    Cause, CausedBy, FilterAction, FilterRule, FlagMatch, Mitigation, MitigationCommand, MitigationId,
     MitigationKind, MitigationOutcome, MitigationStatus,
 };
 pub use prefix::{Prefix, PrefixError};

@@ -4,7 +4,7 @@ use tidewall_bgp::action::{Action, Actions, Rate};
 use tidewall_bgp::flowspec::{
     BitmaskTerm, Component, FlowSpecRule, NumericTerm, PrefixMatch, fragment,
 };
-use tidewall_model::{FilterAction, FilterRule, Prefix};
+use tidewall_model::{FilterAction, FilterRule, FlagMatch, Prefix};
 
 use super::NoRoute;
 
@@ -26,16 +26,24 @@ pub fn flow_spec_rule(
     if !filter.source_ports.is_empty() {
         components.push(Component::SourcePort(terms(&filter.source_ports)));
     }
-    if let Some(flags) = filter.tcp_flags {
-        components.push(Component::TcpFlags(vec![BitmaskTerm::all(flags)]));
+    if let Some(kind) = filter.icmp_type {
+        components.push(Component::IcmpType(vec![NumericTerm::equal(kind.into())]));
+    }
+    if let Some(code) = filter.icmp_code {
+        components.push(Component::IcmpCode(vec![NumericTerm::equal(code.into())]));
+    }
+    if let Some(flags) = filter.tcp_flags.map(flag_terms).filter(|terms| !terms.is_empty()) {
+        components.push(Component::TcpFlags(flags));
     }
     if !filter.packet_lengths.is_empty() {
         components.push(Component::PacketLength(terms(&filter.packet_lengths)));
     }
     if let Some(is_fragment) = filter.fragment {
+        // "Is a fragment" alone leaves out the first one.
+        let bits = fragment::IS_FRAGMENT | fragment::FIRST;
         let term = match is_fragment {
-            true => BitmaskTerm::any(fragment::IS_FRAGMENT),
-            false => BitmaskTerm::none(fragment::IS_FRAGMENT),
+            true => BitmaskTerm::any(bits),
+            false => BitmaskTerm::none(bits),
         };
         components.push(Component::Fragment(vec![term]));
     }
@@ -49,6 +57,16 @@ pub fn flow_spec_rule(
         }
     };
     Ok((rule, actions))
+}
+
+/// All that must be set, and none that must not be.
+fn flag_terms(flags: FlagMatch) -> Vec<BitmaskTerm> {
+    let set = (flags.set != 0).then(|| BitmaskTerm::all(flags.set));
+    let clear = (flags.clear != 0).then(|| BitmaskTerm::none(flags.clear));
+    match (set, clear) {
+        (Some(set), Some(clear)) => vec![set, clear.and()],
+        (set, clear) => set.into_iter().chain(clear).collect(),
+    }
 }
 
 fn terms(ranges: &[(u16, u16)]) -> Vec<NumericTerm> {
