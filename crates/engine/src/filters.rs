@@ -88,11 +88,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// The rules in force as they do now, if they still fit; otherwise new ones.
-    pub fn renew(
-        &self,
-        old: &[ProposedFilter],
-        settings: &FilterSettings,
-    ) -> Vec<ProposedFilter> {
+    pub fn renew(&self, old: &[ProposedFilter], settings: &FilterSettings) -> Vec<ProposedFilter> {
         if old.is_empty() {
             return self.propose(settings);
         }
@@ -139,9 +135,9 @@ impl<'a> Evidence<'a> {
             }
             let all = touched.or(&candidate.normal);
             search.normal.share(&all) <= settings.budget
-                && self.conversations(&search).all(|(those, budget)| {
-                    search.normal.share_of(&all, &those) <= budget
-                })
+                && self
+                    .conversations(&search)
+                    .all(|(those, budget)| search.normal.share_of(&all, &those) <= budget)
         };
         let slow = |_: &Bits, candidate: &Candidate| {
             search.normal.share(&candidate.normal) <= settings.rate_limit_budget

@@ -130,3 +130,103 @@ pub const fn scatter(record: &FlowRecord) -> u64 {
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn capacity(hosts: u32) -> Capacity {
+        Capacity { recent: hosts * RECENT_FOR_A_HOST, ..Capacity::default() }
+    }
+
+    fn host(number: u32) -> Target {
+        Target::Host(Address::v4(number))
+    }
+
+    /// `count` records towards a host in the window that begins at a second.
+    fn window(host: u32, second: u64, count: u64) -> Vec<FlowRecord> {
+        let record = |n| FlowRecord {
+            time: Timestamp(second * SECOND + n),
+            seq: second * 1_000_000 + n,
+            dst: host.into(),
+            ..FlowRecord::default()
+        };
+        (0..count).map(record).collect()
+    }
+
+    fn remember(normal: &mut Normal, host: u32, second: u64, count: u64) {
+        let end = Timestamp((second + 1) * SECOND);
+        normal.remember(window(host, second, count), end, |_| true);
+    }
+
+    fn known(normal: &mut Normal, target: &Target) -> Vec<FlowRecord> {
+        normal.before(target, Timestamp(u64::MAX), Vec::new())
+    }
+
+    #[test]
+    fn memory_reaches_back_and_is_bounded() {
+        let mut normal = Normal::new(&capacity(10));
+        for second in 0..60 {
+            remember(&mut normal, 1, second, 1_000);
+        }
+        let list = known(&mut normal, &host(1));
+        assert_eq!(list.len(), MOST_REMEMBERED);
+        let older = list.iter().filter(|record| record.time < Timestamp(44 * SECOND)).count();
+        assert!((64..128).contains(&older), "{older}");
+        assert!(list.is_sorted_by_key(|record| record.seq));
+    }
+
+    #[test]
+    fn what_came_with_the_attack_is_not_normal() {
+        let mut normal = Normal::new(&capacity(10));
+        for second in 0..4 {
+            remember(&mut normal, 1, second, 5);
+        }
+        let recent = window(1, 1, 7);
+        let since = Timestamp(2 * SECOND);
+        let list = normal.before(&host(1), since, recent);
+        // Five of the seven are remembered already.
+        assert_eq!(list.len(), 5 + 7);
+        assert!(list.iter().all(|record| record.time < since));
+        assert_eq!(known(&mut normal, &host(1)).len(), 10, "the attack's records are gone");
+    }
+
+    #[test]
+    fn attacked_hosts_and_silent_ones_are_not_remembered() {
+        let mut normal = Normal::new(&capacity(10));
+        normal.remember(window(1, 0, 5), Timestamp(SECOND), |_| false);
+        assert_eq!(known(&mut normal, &host(1)), []);
+        remember(&mut normal, 1, 1, 5);
+        remember(&mut normal, 2, 600, 5);
+        assert_eq!(known(&mut normal, &host(1)).len(), 5);
+        remember(&mut normal, 2, 602, 5);
+        assert_eq!(known(&mut normal, &host(1)), []);
+        assert_eq!(known(&mut normal, &host(2)).len(), 10);
+    }
+
+    /// Somebody who sends a packet to every address does not make us forget the servers.
+    #[test]
+    fn a_sweep_does_not_drive_out_what_is_known() {
+        let mut normal = Normal::new(&capacity(10));
+        for second in 0..3 {
+            remember(&mut normal, 7, second, 16);
+        }
+        let sweep: Vec<_> = (100..600).flat_map(|host| window(host, 3, 1)).collect();
+        normal.remember(sweep, Timestamp(4 * SECOND), |_| true);
+        assert_eq!(normal.hosts.len(), 10);
+        assert_eq!(known(&mut normal, &host(7)).len(), 48);
+    }
+
+    #[test]
+    fn a_network_is_its_hosts() {
+        let mut normal = Normal::new(&capacity(10));
+        for number in [0x0a00_0001, 0x0a00_0002, 0x0a00_0102] {
+            remember(&mut normal, number, 0, 5);
+        }
+        let network = Target::Network("10.0.0.0/24".parse().unwrap());
+        assert_eq!(known(&mut normal, &network).len(), 10);
+        assert_eq!(known(&mut normal, &Target::Group("all".to_owned())), []);
+    }
+}

@@ -114,14 +114,11 @@ impl FilterRule {
 
     /// All but lengths and the values of flags.
     fn fits_headers(&self, r: &FlowRecord) -> bool {
-        let port = |ranges: &[(u16, u16)], port| {
-            ranges.is_empty() || r.has_ports() && is_in(ranges, port)
-        };
+        let port =
+            |ranges: &[(u16, u16)], port| ranges.is_empty() || r.has_ports() && is_in(ranges, port);
         let whole_header = r.fragment != Fragment::Later;
         let icmp = |wanted: Option<u8>, value: u16| {
-            wanted.is_none_or(|wanted| {
-                r.is_icmp() && whole_header && u16::from(wanted) == value
-            })
+            wanted.is_none_or(|wanted| r.is_icmp() && whole_header && u16::from(wanted) == value)
         };
         self.protocol.is_none_or(|protocol| protocol == r.protocol)
             && self.source.is_none_or(|source| source.contains(r.src_address()))
@@ -342,5 +339,91 @@ mod tests {
         let prefix: Prefix = "192.0.2.0/31".parse().unwrap();
         assert_eq!(Target::from_prefix(prefix), Target::Network(prefix));
         assert_eq!(Target::Group("web".to_owned()).prefix(), None);
+    }
+
+    const SYN: u16 = TcpFlags::SYN;
+    const ACK: u16 = TcpFlags::ACK;
+
+    fn rule() -> FilterRule {
+        FilterRule::all(FilterAction::Discard)
+    }
+
+    fn record(protocol: u8) -> FlowRecord {
+        FlowRecord {
+            src: 0xcb00_7109,
+            src_port: 53,
+            dst_port: 0x0800,
+            protocol,
+            tcp_flags: TcpFlags(SYN),
+            bytes: 142,
+            link_bytes: 14,
+            ..FlowRecord::default()
+        }
+    }
+
+    #[test]
+    fn every_condition_decides() {
+        let udp = record(protocol::UDP);
+        let (tcp, icmp) = (record(protocol::TCP), record(protocol::ICMP));
+        let later = FlowRecord { fragment: Fragment::Later, ..udp };
+        let first = FlowRecord { fragment: Fragment::First, ..udp };
+        let source = |text: &str| FilterRule { source: text.parse().ok(), ..rule() };
+        let ports = |range| FilterRule { source_ports: vec![range], ..rule() };
+        let lengths = |range| FilterRule { packet_lengths: vec![range], ..rule() };
+        let flags = |set, clear| FilterRule { tcp_flags: Some(FlagMatch { set, clear }), ..rule() };
+        let icmp_type = |kind| FilterRule { icmp_type: Some(kind), ..rule() };
+        let fragment = |is| FilterRule { fragment: Some(is), ..rule() };
+        for (rule, record, want) in [
+            (rule(), udp, true),
+            (FilterRule { protocol: Some(17), ..rule() }, udp, true),
+            (FilterRule { protocol: Some(6), ..rule() }, udp, false),
+            (source("203.0.113.0/24"), udp, true),
+            (source("203.0.112.0/24"), udp, false),
+            (source("::/0"), udp, false),
+            (ports((50, 53)), udp, true),
+            (ports((54, 60)), udp, false),
+            (ports((0, 65_535)), later, false),
+            (ports((0, 65_535)), first, true),
+            (ports((0, 65_535)), icmp, false),
+            (lengths((128, 128)), udp, true),
+            (lengths((129, 1500)), udp, false),
+            (lengths((128, 128)), FlowRecord { packets: 3, bytes: 3 * 142, ..udp }, true),
+            (flags(SYN, ACK), tcp, true),
+            (flags(SYN | ACK, 0), tcp, false),
+            (flags(0, SYN), tcp, false),
+            (flags(0, ACK), udp, false),
+            (flags(SYN, ACK), FlowRecord { fragment: Fragment::Later, ..tcp }, false),
+            (icmp_type(8), icmp, true),
+            (icmp_type(3), icmp, false),
+            (icmp_type(8), udp, false),
+            (FilterRule { icmp_code: Some(0), ..icmp_type(8) }, icmp, true),
+            (FilterRule { icmp_code: Some(1), ..icmp_type(8) }, icmp, false),
+            (fragment(true), later, true),
+            (fragment(true), first, true),
+            (fragment(true), udp, false),
+            (fragment(false), first, false),
+            (fragment(false), udp, true),
+        ] {
+            assert_eq!(rule.matches(&record), want, "{rule:?} {record:?}");
+            assert!(!want || rule.may_touch(&record));
+        }
+    }
+
+    #[test]
+    fn a_flow_may_hold_a_packet_that_it_is_not_itself() {
+        let flow = FlowRecord {
+            packets: 10,
+            bytes: 10 * 500,
+            tcp_flags: TcpFlags(SYN | ACK | TcpFlags::FIN),
+            ..record(protocol::TCP)
+        };
+        let opening = FilterRule {
+            tcp_flags: Some(FlagMatch { set: SYN, clear: ACK }),
+            packet_lengths: vec![(40, 60)],
+            ..rule()
+        };
+        assert!(!opening.matches(&flow) && opening.may_touch(&flow));
+        assert!(!opening.may_touch(&FlowRecord { packets: 1, ..flow }));
+        assert!(!opening.may_touch(&FlowRecord { tcp_flags: TcpFlags(ACK), ..flow }));
     }
 }

@@ -36,8 +36,21 @@ const NORMAL_SECONDS: u64 = 10;
 const OF_A_CAPTURE: usize = 60;
 /// Kinds of the manifest that are ordinary traffic of hosts.
 const ORDINARY: [&str; 15] = [
-    "benign-app", "benign-mix", "dns", "http", "ldap", "ntp", "quic", "rdp", "sip", "snmp", "ssh",
-    "syslog", "tcp", "tftp", "tls",
+    "benign-app",
+    "benign-mix",
+    "dns",
+    "http",
+    "ldap",
+    "ntp",
+    "quic",
+    "rdp",
+    "sip",
+    "snmp",
+    "ssh",
+    "syslog",
+    "tcp",
+    "tftp",
+    "tls",
 ];
 
 /// What is mixed into the ordinary traffic of a victim, besides.
@@ -144,9 +157,8 @@ fn ordinary(corpus: &Path) -> Vec<FlowRecord> {
         let busiest = received.into_iter().max_by_key(|(_, packets)| *packets);
         let Some((busiest, _)) = busiest else { continue };
         let to_host = all.into_iter().filter(|record| record.dst_address() == busiest);
-        let known = |r: &FlowRecord| {
-            matches!(r.protocol, protocol::TCP | protocol::UDP) || r.is_icmp()
-        };
+        let known =
+            |r: &FlowRecord| matches!(r.protocol, protocol::TCP | protocol::UDP) || r.is_icmp();
         list.extend(to_host.filter(known).take(OF_A_CAPTURE));
     }
     // One application after another would be one application at a time.

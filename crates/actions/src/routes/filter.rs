@@ -76,3 +76,60 @@ fn terms(ranges: &[(u16, u16)]) -> Vec<NumericTerm> {
     };
     ranges.iter().flat_map(term).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use tidewall_model::{TcpFlags, protocol};
+
+    use super::*;
+
+    fn words(rule: &FilterRule) -> String {
+        let destination = "192.0.2.1/32".parse().unwrap();
+        let (rule, actions) = flow_spec_rule(destination, rule).unwrap();
+        rule.check_announceable().unwrap();
+        format!("{rule}; then {actions}").replace("match destination 192.0.2.1/32 ", "")
+    }
+
+    #[test]
+    fn filters_say_what_they_mean() {
+        let of = |protocol| FilterRule {
+            protocol: Some(protocol),
+            ..FilterRule::all(FilterAction::Discard)
+        };
+        let flags = |set, clear| FilterRule {
+            tcp_flags: Some(FlagMatch { set, clear }),
+            ..of(protocol::TCP)
+        };
+        let all = TcpFlags::SYN | TcpFlags::ACK;
+        for (rule, want) in [
+            (flags(TcpFlags::SYN, TcpFlags::ACK), "protocol =6 tcp-flags =syn&!ack; then discard"),
+            (flags(all, 0), "protocol =6 tcp-flags =syn+ack; then discard"),
+            (flags(0, all), "protocol =6 tcp-flags !syn+ack; then discard"),
+            (flags(0, 0), "protocol =6; then discard"),
+            (
+                FilterRule { icmp_type: Some(8), icmp_code: Some(0), ..of(protocol::ICMP) },
+                "protocol =1 icmp-type =8 icmp-code =0; then discard",
+            ),
+            (
+                FilterRule { fragment: Some(true), ..of(protocol::UDP) },
+                "protocol =17 fragment is-fragment+first-fragment; then discard",
+            ),
+            (
+                FilterRule { fragment: Some(false), ..of(protocol::UDP) },
+                "protocol =17 fragment !is-fragment+first-fragment; then discard",
+            ),
+            (
+                FilterRule {
+                    source_ports: vec![(53, 53), (123, 123)],
+                    packet_lengths: vec![(400, 1500)],
+                    action: FilterAction::RateLimit(125_000),
+                    ..of(protocol::UDP)
+                },
+                "protocol =17 source-port [ =53 =123 ] packet-length >=400&<=1500; then rate-limit \
+                 125000 bytes/s",
+            ),
+        ] {
+            assert_eq!(words(&rule), want);
+        }
+    }
+}

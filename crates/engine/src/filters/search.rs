@@ -67,21 +67,15 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(
-        attack: &'a [FlowRecord],
-        normal: &'a [FlowRecord],
-        least_gain: f64,
-    ) -> Self {
+    pub(super) fn new(attack: &'a [FlowRecord], normal: &'a [FlowRecord], least_gain: f64) -> Self {
         let (attack, normal) = (Records::new(attack), Records::new(normal));
         let mut search =
             Self { attack, normal, least_gain, protocols: Vec::new(), terms: Vec::new() };
         for (protocol, _) in
             terms::largest(search.shares(|r| Some(r.protocol)), least_gain, MOST_PROTOCOLS)
         {
-            let rule = FilterRule {
-                protocol: Some(protocol),
-                ..FilterRule::all(FilterAction::Discard)
-            };
+            let rule =
+                FilterRule { protocol: Some(protocol), ..FilterRule::all(FilterAction::Discard) };
             search.protocols.push(Candidate {
                 attack: search.attack.which(|record| rule.matches(record)),
                 normal: search.normal.which(|record| rule.may_touch(record)),
@@ -162,10 +156,7 @@ impl<'a> Search<'a> {
         let records = self.normal.list.len() as f64;
         let measured = self.normal.share(&candidate.normal.without(touched));
         let prior = candidate.prior * PRIOR_RECORDS / (PRIOR_RECORDS + records);
-        self.gain(candidate, left)
-            - PRICE * measured
-            - prior
-            - TERM_PRICE * candidate.terms as f64
+        self.gain(candidate, left) - PRICE * measured - prior - TERM_PRICE * candidate.terms as f64
     }
 
     fn shares<T>(

@@ -94,7 +94,11 @@ impl Term {
             Self::Flags(_) => 0.8,
             Self::Fragment => 0.01,
             Self::Source(prefix) => {
-                if prefix.len() == prefix.family().bits() { 1e-3 } else { 0.01 }
+                if prefix.len() == prefix.family().bits() {
+                    1e-3
+                } else {
+                    0.01
+                }
             }
         }
         .min(1.0)
