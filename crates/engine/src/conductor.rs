@@ -16,12 +16,16 @@ use crate::arena::{HostKey, IN, Side};
 use crate::detector::{Detector, Moment, Notice};
 use crate::normal::{Normal, scatter};
 use crate::policy::Policy;
-use crate::samples::{Samples, describe, is_filterable};
+use crate::samples::{Samples, describe, filter, is_filterable};
 use crate::scan::{Scan, add_zones};
 use crate::shard::{Reading, Shard, SliceSummary, WindowSummary};
 use crate::subject::Subject;
 use crate::whitelist::Rules;
 use crate::zones::Zones;
+
+/// Attacks that get filters at one moment; the others get theirs when they are told next. To search
+/// takes a millisecond or two, and an attack on a whole network must not delay its own detection.
+const MOST_FILTERED: usize = 8;
 
 /// Shards, wherever they are.
 pub trait Shards {
@@ -414,14 +418,16 @@ impl Conductor {
         let oldest = self.oldest();
         let (zones, totals) = (&self.zones, self.detector.totals());
         shards.each(&mut |_, shard| samples.collect(shard.recent(), oldest, zones, totals));
+        let mut filtered = 0;
         for ((subject, side), found) in samples.into_lists() {
             if let Some(active) = self.detector.active_mut(subject, side) {
-                let (attack, settings) = (&mut active.attack, &self.policy.filters);
-                let mut normal = Vec::new();
-                if is_filterable(attack) {
-                    normal = self.normal.before(&attack.target, found.since, found.before);
+                let attack = &mut active.attack;
+                describe(attack, &found.records, &self.amplifiers);
+                if is_filterable(attack) && filtered < MOST_FILTERED {
+                    filtered += 1;
+                    let normal = self.normal.before(&attack.target, found.since, found.before);
+                    filter(attack, &normal, &self.amplifiers, &self.policy.filters);
                 }
-                describe(attack, &found.records, &normal, &self.amplifiers, settings);
             }
         }
     }

@@ -23,8 +23,10 @@ const LEAST_RATE: f64 = 12_500.0;
 /// Most of the normal connections' openings, of answers to the target's own, or of its UDP that
 /// discarding rules may take: they are few packets on which much depends.
 const CONVERSATION_BUDGET: f64 = 0.1;
-/// Rules stand as long as they take this part of what new rules could be expected to take.
+/// Rules stand as long as they take this part of the attack ...
 const STILL_GOOD: f64 = 0.9;
+/// ... or other ones would not take this much more: each change is one on routers.
+const WORTH_A_CHANGE: f64 = 0.1;
 
 /// How rules are chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,15 +94,13 @@ impl<'a> Evidence<'a> {
         if old.is_empty() {
             return self.propose(settings);
         }
-        let promised: f64 = old.iter().map(|filter| filter.coverage).sum();
         let now = self.measure(old.iter().map(|filter| filter.rule.clone()).collect());
-        let coverage: f64 = now.iter().map(|filter| filter.coverage).sum();
-        if coverage >= STILL_GOOD * promised {
+        let coverage = |filters: &[ProposedFilter]| filters.iter().map(|f| f.coverage).sum::<f64>();
+        if coverage(&now) >= STILL_GOOD {
             return now;
         }
         let new = self.propose(settings);
-        let better: f64 = new.iter().map(|filter| filter.coverage).sum();
-        if better > coverage { new } else { now }
+        if coverage(&new) >= coverage(&now) + WORTH_A_CHANGE { new } else { now }
     }
 
     /// What rules do, in their order: those that take nothing are left out.

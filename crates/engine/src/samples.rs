@@ -109,36 +109,42 @@ pub fn spread(records: &mut Vec<FlowRecord>, most: usize) {
     }
 }
 
-/// Names an attack by its samples, and finds filters for it that spare the target's normal traffic.
-pub fn describe(
-    attack: &mut Attack,
-    records: &[FlowRecord],
-    normal: &[FlowRecord],
-    amplifiers: &Amplifiers,
-    settings: &FilterSettings,
-) {
-    let traffic = AttackTraffic {
-        samples: records,
-        direction: attack.direction,
-        metric: attack.reason.metric,
-        rates: &attack.rates,
-    };
-    let named = traffic.classify(amplifiers);
+/// Names an attack by its samples.
+pub fn describe(attack: &mut Attack, records: &[FlowRecord], amplifiers: &Amplifiers) {
+    let named = traffic(attack, records).classify(amplifiers);
     if records.is_empty() && !attack.samples.is_empty() {
         // An update without new samples: what was seen at the start stands.
         return;
-    }
-    if is_filterable(attack) {
-        let own = traffic.own(named.class, amplifiers, normal.len() >= LEAST_REMEMBERED);
-        let tolerable = tolerable(attack, &own);
-        let evidence = Evidence { attack: &own, normal, amplifiers, tolerable };
-        attack.filters = evidence.renew(&attack.filters, settings);
     }
     attack.class = named.class;
     attack.vectors = named.vectors;
     attack.top = named.top;
     attack.family = named.family.unwrap_or(attack.family);
     attack.samples = records.iter().copied().map(Sample).collect();
+}
+
+/// Finds filters for a named attack that spare the target's normal traffic.
+pub fn filter(
+    attack: &mut Attack,
+    normal: &[FlowRecord],
+    amplifiers: &Amplifiers,
+    settings: &FilterSettings,
+) {
+    let records: Vec<FlowRecord> = attack.samples.iter().map(|sample| sample.0).collect();
+    let known = normal.len() >= LEAST_REMEMBERED;
+    let own = traffic(attack, &records).own(attack.class, amplifiers, known);
+    let tolerable = tolerable(attack, &own);
+    let evidence = Evidence { attack: &own, normal, amplifiers, tolerable };
+    attack.filters = evidence.renew(&attack.filters, settings);
+}
+
+fn traffic<'a>(attack: &'a Attack, records: &'a [FlowRecord]) -> AttackTraffic<'a> {
+    AttackTraffic {
+        samples: records,
+        direction: attack.direction,
+        metric: attack.reason.metric,
+        rates: &attack.rates,
+    }
 }
 
 /// What goes to a host or a network can be filtered; a group has no one destination.

@@ -29,6 +29,10 @@ impl Bits {
         self.zip(other, |a, b| a & !b)
     }
 
+    fn len(&self) -> u64 {
+        self.0.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
     fn zip(&self, other: &Self, with: impl Fn(u64, u64) -> u64) -> Self {
         Self(self.0.iter().zip(&other.0).map(|(a, b)| with(*a, *b)).collect())
     }
@@ -66,6 +70,8 @@ impl FromIterator<bool> for Bits {
 pub(super) struct Records<'a> {
     pub(super) list: &'a [FlowRecord],
     packets: Vec<u64>,
+    /// What each of them stands for, when that is the same of all.
+    even: Option<u64>,
     total: u64,
 }
 
@@ -73,7 +79,9 @@ impl<'a> Records<'a> {
     pub(super) fn new(list: &'a [FlowRecord]) -> Self {
         let packets: Vec<u64> = list.iter().map(FlowRecord::scaled_packets).collect();
         let total = packets.iter().fold(0, |sum: u64, packets| sum.saturating_add(*packets));
-        Self { list, packets, total }
+        let first = packets.first().copied();
+        let even = first.filter(|first| packets.iter().all(|packets| packets == first));
+        Self { list, packets, even, total }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -108,6 +116,9 @@ impl<'a> Records<'a> {
     }
 
     fn count(&self, set: &Bits) -> u64 {
+        if let Some(packets) = self.even {
+            return packets.saturating_mul(set.len());
+        }
         let packets = set.iter().filter_map(|at| self.packets.get(at));
         packets.fold(0, |sum, packets| sum.saturating_add(*packets))
     }

@@ -12,7 +12,7 @@ pub(super) const PRICE: f64 = 5.0;
 /// What one condition more must be worth, as a part of the attack.
 const TERM_PRICE: f64 = 0.002;
 /// Beginnings that are followed.
-const BEAM: usize = 12;
+const BEAM: usize = 8;
 /// Most conditions besides the protocol.
 const MOST_TERMS: usize = 4;
 /// What is generally known about hosts counts like so many records of this one.
@@ -128,12 +128,15 @@ impl<'a> Search<'a> {
 
     /// The candidate with one condition more.
     fn narrower(&self, candidate: &Candidate, left: &Bits) -> Vec<Candidate> {
-        let fits = |known: &&Known| known.term.fits(&candidate.rule);
+        let open = candidate.attack.and(left);
+        let fits = |known: &&Known| {
+            known.term.fits(&candidate.rule)
+                && self.attack.share(&known.attack.and(&open)) >= self.least_gain
+        };
         let mut list: Vec<_> =
             self.terms.iter().filter(fits).map(|known| candidate.add(known)).collect();
         if candidate.rule.packet_lengths.is_empty() {
-            let matched = candidate.attack.and(left);
-            let lengths = terms::lengths(&self.attack, &matched, &self.normal, &candidate.normal);
+            let lengths = terms::lengths(&self.attack, &open, &self.normal, &candidate.normal);
             list.extend(lengths.into_iter().map(|term| candidate.add(&self.know(term))));
         }
         list

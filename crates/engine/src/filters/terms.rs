@@ -21,6 +21,8 @@ const CONCENTRATED: f64 = 0.8;
 const SAME_LENGTH: f64 = 0.8;
 /// Part of the packets whose length may be unknown: means of several packets.
 const UNKNOWN_LENGTHS: f64 = 0.1;
+/// Part of what a rule takes that may be left out at each end of its lengths.
+const STRAY: f64 = 0.005;
 /// The six flags that every router and every exporter knows (RFC 9293 §3.1).
 const CLASSIC: u16 = 0x3f;
 /// Longer packets than this are rare on most links.
@@ -177,14 +179,14 @@ pub(super) fn lengths(
     normal: &Records<'_>,
     touched: &Bits,
 ) -> Vec<Term> {
-    let mut weights: BTreeMap<u16, f64> = BTreeMap::new();
+    let mut taken: BTreeMap<u16, f64> = BTreeMap::new();
     let (mut all, mut unknown) = (0.0, 0.0);
     let mut most = (0.0, 0);
     for (record, share) in attack.shares(matched) {
         all += share;
         match known_length(record) {
             Some(length) => {
-                let weight = weights.entry(length).or_default();
+                let weight = taken.entry(length).or_default();
                 *weight += share;
                 if *weight > most.0 {
                     most = (*weight, length);
@@ -193,15 +195,19 @@ pub(super) fn lengths(
             None => unknown += share,
         }
     }
-    if weights.is_empty() || unknown > all * UNKNOWN_LENGTHS {
+    if taken.is_empty() || unknown > all * UNKNOWN_LENGTHS {
         return Vec::new();
     }
+    let mut weights = taken.clone();
     for (record, share) in normal.shares(touched) {
         if let Ok(length) = u16::try_from(record.ip_length()) {
             *weights.entry(length).or_default() -= PRICE * share;
         }
     }
     let (first, last) = best_interval(&weights);
+    let within = taken.range(first..=last).map(|(length, share)| (*length, *share));
+    let first = inner_end(within.clone(), first, all);
+    let last = inner_end(within.rev(), last, all);
     let mut list = vec![Term::Lengths(first, last)];
     if most.0 >= all * SAME_LENGTH && (first, last) != (most.1, most.1) {
         list.push(Term::Lengths(most.1, most.1));
@@ -293,6 +299,18 @@ fn best_interval(weights: &BTreeMap<u16, f64>) -> (u16, u16) {
         }
     }
     (best.1, best.2)
+}
+
+/// The end of an interval without its rare lengths: a stray packet must not make it wide.
+fn inner_end(lengths: impl Iterator<Item = (u16, f64)>, end: u16, all: f64) -> u16 {
+    let mut passed = 0.0;
+    for (length, share) in lengths {
+        passed += share;
+        if passed > all * STRAY {
+            return length;
+        }
+    }
+    end
 }
 
 fn ranges(ports: &[u16]) -> Vec<(u16, u16)> {
