@@ -70,8 +70,8 @@ impl Normal {
         self.shrink();
     }
 
-    /// What the target of an incoming attack received before `since`, given what the rings still hold of
-    /// that time; in the order of receipt. What came later is forgotten: it is not normal.
+    /// What the target of an incoming attack received before `since`, given what the rings still
+    /// hold of that time; in the order of receipt. What came later is forgotten: it is not normal.
     pub fn before(
         &mut self,
         target: &Target,

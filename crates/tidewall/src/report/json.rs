@@ -169,7 +169,11 @@ impl<'a> From<&'a Outcome> for Report<'a> {
             },
             drops: DropReason::ALL.iter().map(|r| (r.name(), outcome.drops.get(*r))).collect(),
             top_hosts: outcome.top_hosts.iter().map(Host::from).collect(),
-            attacks: outcome.attacks.iter().map(|attack| measured_attack(attack, outcome)).collect(),
+            attacks: outcome
+                .attacks
+                .iter()
+                .map(|attack| measured_attack(attack, outcome))
+                .collect(),
             stats: Stats {
                 hosts: outcome.hosts,
                 late_packets: outcome.stats.late,
