@@ -34,7 +34,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use tidewall_engine::Policy;
+use tidewall_engine::{FilterSettings, Policy};
 use tidewall_model::Prefix;
 use toml::de::{DeTable, DeValue};
 
@@ -295,6 +295,7 @@ impl Root {
             whitelist: value_or_default(self.whitelist.clone()).resolve(&networks, sink),
             counting,
             detection: value_or_default(self.detection.clone()).resolve(sink),
+            filters: FilterSettings::default(),
             capacity: value_or_default(self.capacity.clone()).resolve(sink),
             networks: networks.to_vec(),
         };

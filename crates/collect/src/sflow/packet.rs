@@ -8,7 +8,7 @@ use tidewall_wire::sflow::{
     SwitchData,
 };
 
-use crate::frame::{drop_reason, record_of};
+use crate::frame::{drop_reason, link_bytes, record_of};
 use crate::{FlowDetail, FlowNote, FlowSink, SampledHeader};
 
 /// Which packet of a frame counts, and how long it is.
@@ -178,6 +178,7 @@ impl<'a> Told<'a> {
             src_port: ip.src_port,
             dst_port: ip.dst_port,
             tcp_flags: TcpFlags(ip.tcp_flags & 0x0fff),
+            link_bytes: link_bytes(bytes, ip.length),
             family: src.family,
             protocol: ip.protocol,
             ..FlowRecord::default()
