@@ -169,7 +169,7 @@ fn rules_are_printed(setup: &Setup) {
                 "[destination: 203.0.113.89/32][protocol: ==tcp][tcp-flags: ",
                 "[discard]",
             ],
-            &["[destination: 2001:db8::88/128][protocol: ==udp][source-port: ==53]", "[discard]"],
+            &["[destination: 2001:db8::88/128/0][protocol: ==udp][source-port: ==53]", "[discard]"],
         ),
     };
     setup.until_printed(v4, |daemon| daemon.flow_spec(false));

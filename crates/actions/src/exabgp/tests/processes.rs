@@ -131,7 +131,7 @@ fn there_is_one_helper_at_a_time() {
 fn silence_has_an_end_and_late_answers_belong_to_nobody() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("exabgp.sock");
-    let answer_wait = Duration::from_millis(300);
+    let answer_wait = Duration::from_secs(2);
     let way = Way::Process { socket: socket.clone(), answers: true, answer_wait };
     let (exabgp, outcomes) = start(way);
     exabgp.announce(route(1));
