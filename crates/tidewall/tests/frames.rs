@@ -197,8 +197,9 @@ fn frames_of_an_attack_through_a_pipe() {
     assert_eq!(after.len(), 120);
     check(&after, 1500, &later);
     let other = other.take();
-    assert!(other.iter().all(|frame| frame.bytes
-        == udp("2001:db8:2::7", { u16::from_be_bytes([frame.bytes[54], frame.bytes[55]]) })));
+    let number = |frame: &CapturedFrame| u16::from_be_bytes([frame.bytes[54], frame.bytes[55]]);
+    let sent = |frame: &CapturedFrame| udp("2001:db8:2::7", number(frame));
+    assert!(other.len() == 5 && other.iter().all(|frame| frame.bytes == sent(frame)));
     // Into the attack file, and out of it again.
     let frames = [all, after].concat();
     let count = frames.len();
