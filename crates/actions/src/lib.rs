@@ -16,6 +16,7 @@ mod contract_tests;
 mod event;
 #[cfg(test)]
 mod fixture;
+pub mod gobgp;
 mod http;
 mod kind;
 pub mod mail;
