@@ -117,6 +117,10 @@ impl Config {
         let Some(host) = uri.host().filter(|host| !host.is_empty()) else {
             return wrong("address", &"a host is missing");
         };
+        let port = uri.authority().and_then(|whole| whole.as_str().strip_prefix(host));
+        if port.is_none_or(|port| !port.is_empty() && uri.port_u16().is_none()) {
+            return wrong("address", &"the port is a number up to 65535");
+        }
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return wrong("address", &"there is nothing behind the port");
         }
@@ -144,14 +148,14 @@ impl GoBgp {
     /// Starts the thread, with nothing desired. What becomes of routes is told to `outcomes`.
     pub fn start(config: Config, outcomes: Sender<RouteOutcome>) -> Result<Self, ConfigError> {
         let server = config.server()?;
-        let failed = |error: std::io::Error| ConfigError::new(&config.name, "thread", error);
+        let name = config.name.clone();
+        let failed = |error: std::io::Error| ConfigError::new(&name, "thread", error);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let place = format!("{}:{}", server.host, server.port);
         let daemon = format!("GoBGP at {place}");
-        let (ledger, seen) = watch::channel(Ledger::new(&config.name, daemon, outcomes));
-        let name = config.name.clone();
-        let runner = Runner { config: config.clone(), server, place, ledger: ledger.clone(), seen };
+        let (ledger, seen) = watch::channel(Ledger::new(&name, daemon, outcomes));
+        let runner = Runner { config, server, place, ledger: ledger.clone(), seen };
         let run = move || {
             runtime.block_on(runner.run());
             // A name that is being looked up is not waited for.
@@ -307,10 +311,7 @@ impl Runner {
         let Some(work) = work else {
             return match scope {
                 Scope::Due | Scope::Again => Ok(()),
-                Scope::Audit => client.check().await.map_err(|error| match error {
-                    client::CallError::Lost(words) => words,
-                    client::CallError::Refused { words, .. } => words,
-                }),
+                Scope::Audit => client.check().await.map_err(client::CallError::into_words),
             };
         };
         let round = reconcile::round(client, &work, self.config.tag).await?;
@@ -319,7 +320,9 @@ impl Runner {
             for (task, verdict) in work.tasks.iter().zip(round.verdicts) {
                 ledger.judge(task, verdict);
             }
-            round.complaints.iter().for_each(|words| ledger.complain(words));
+            for words in &round.complaints {
+                ledger.complain(words);
+            }
         });
         Ok(())
     }

@@ -266,8 +266,12 @@ fn until_all_listed(daemon: &Daemon) {
     for rule in rules {
         daemon.until_listed("ipv4-flowspec", &rule);
     }
-    let rule =
-        ["[destination: 2001:db8::60/128]", "[protocol: ==udp]", "[source-port: ==53]", "discard"];
+    let rule = [
+        "[destination: 2001:db8::60/128/0]",
+        "[protocol: ==udp]",
+        "[source-port: ==53]",
+        "discard",
+    ];
     daemon.until_listed("ipv6-flowspec", &rule);
 }
 

@@ -51,6 +51,14 @@ pub(super) enum CallError {
     Refused { words: String, code: Code },
 }
 
+impl CallError {
+    pub(super) fn into_words(self) -> String {
+        match self {
+            Self::Lost(words) | Self::Refused { words, .. } => words,
+        }
+    }
+}
+
 /// A connection whose interface is known.
 pub(super) struct Client {
     grpc: Grpc<Connection>,
@@ -100,9 +108,7 @@ impl Client {
         let grpc = Grpc::with_origin(Connection(sender), server.origin.clone());
         let global = Global::default();
         let mut client = Self { grpc, driver, api: Api::V4, typed: false, deadline, global };
-        client.probe().await.map_err(|error| match error {
-            CallError::Lost(words) | CallError::Refused { words, .. } => words,
-        })?;
+        client.probe().await.map_err(CallError::into_words)?;
         Ok(client)
     }
 
@@ -219,9 +225,10 @@ impl Client {
             while let Some(answer) = stream.message().await.map_err(|status| refusal(&status))? {
                 let paths = answer.destination.map(|destination| destination.paths);
                 for path in paths.into_iter().flatten().filter(is_local) {
-                    let read = match path.nlri_binary.is_empty() {
-                        true if api == Api::V4 => typed::read(family, &path),
-                        _ => read(family, &path),
+                    let read = if path.nlri_binary.is_empty() && api == Api::V4 {
+                        typed::read(family, &path)
+                    } else {
+                        read(family, &path)
                     };
                     if let Some((key, facts)) = read {
                         take(key, facts);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
 
 use http::{HeaderMap, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -16,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use tonic::Code;
 
@@ -59,7 +60,7 @@ pub(super) struct Fake {
     pub(super) port: u16,
     state: Arc<Mutex<State>>,
     tls: Option<Arc<rustls::ServerConfig>>,
-    runtime: Option<Runtime>,
+    running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
 impl Fake {
@@ -82,47 +83,34 @@ impl Fake {
             mistakes: Vec::new(),
         };
         let port = crate::server::free_port();
-        let mut fake = Self { port, state: Arc::new(Mutex::new(state)), tls, runtime: None };
+        let mut fake = Self { port, state: Arc::new(Mutex::new(state)), tls, running: None };
         fake.run();
         fake
     }
 
     /// Starts to listen.
     pub(super) fn run(&mut self) {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", self.port))).unwrap();
+        let listener = std::net::TcpListener::bind(("127.0.0.1", self.port)).unwrap();
+        listener.set_nonblocking(true).unwrap();
         let (state, tls) = (Arc::clone(&self.state), self.tls.clone());
-        runtime.spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let state = Arc::clone(&state);
-                let service = service_fn(move |request| serve(Arc::clone(&state), request));
-                let server = http2::Builder::new(TokioExecutor::new());
-                let tls = tls.clone();
-                tokio::spawn(async move {
-                    // Clients come and go.
-                    let _ = match tls {
-                        None => server.serve_connection(TokioIo::new(stream), service).await,
-                        Some(tls) => match TlsAcceptor::from(tls).accept(stream).await {
-                            Err(_) => return,
-                            Ok(stream) => {
-                                server.serve_connection(TokioIo::new(stream), service).await
-                            }
-                        },
-                    };
-                });
-            }
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                tokio::select! {
+                    () = accept(listener, state, tls) => {}
+                    _ = stopped => {}
+                }
+            });
         });
-        self.runtime = Some(runtime);
+        self.running = Some((stop, thread));
     }
 
     /// Ends it; its table is lost.
     pub(super) fn kill(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+        if let Some((stop, thread)) = self.running.take() {
+            stop.send(()).unwrap();
+            thread.join().unwrap();
         }
         self.state().table.clear();
     }
@@ -248,6 +236,30 @@ impl State {
                 ListPathResponse { destination }.encode_to_vec()
             })
             .collect())
+    }
+}
+
+async fn accept(
+    listener: std::net::TcpListener,
+    state: Arc<Mutex<State>>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+) {
+    let listener = TcpListener::from_std(listener).unwrap();
+    while let Ok((stream, _)) = listener.accept().await {
+        let state = Arc::clone(&state);
+        let service = service_fn(move |request| serve(Arc::clone(&state), request));
+        let server = http2::Builder::new(TokioExecutor::new());
+        let tls = tls.clone();
+        tokio::spawn(async move {
+            // Clients come and go.
+            let _ = match tls {
+                None => server.serve_connection(TokioIo::new(stream), service).await,
+                Some(tls) => match TlsAcceptor::from(tls).accept(stream).await {
+                    Err(_) => return,
+                    Ok(stream) => server.serve_connection(TokioIo::new(stream), service).await,
+                },
+            };
+        });
     }
 }
 

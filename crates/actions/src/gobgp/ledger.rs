@@ -111,8 +111,12 @@ impl Ledger {
             desired.into_iter().map(|route| (route.key(), route)).collect();
         let gone: Vec<RouteKey> =
             self.entries.keys().filter(|key| !routes.contains_key(key)).cloned().collect();
-        gone.into_iter().for_each(|key| self.withdraw(key));
-        routes.into_values().for_each(|route| self.announce(route));
+        for key in gone {
+            self.withdraw(key);
+        }
+        for route in routes.into_values() {
+            self.announce(route);
+        }
     }
 
     pub(super) fn announce(&mut self, route: Route) {

@@ -80,7 +80,7 @@ pub(super) async fn round(
     if !keys.is_empty() {
         let listing = list(client, &keys, false, tag).await?;
         for (place, task, step) in changed {
-            let seen = see(client, task, &step, &listing, tag).await?;
+            let seen = see(client, task, &step, &listing).await?;
             if let Some(verdict) = round.verdicts.get_mut(place) {
                 *verdict = seen;
             }
@@ -100,10 +100,8 @@ async fn list(
     let mut listing = Listing::default();
     for family in RouteFamily::ALL {
         let of_family = || keys.iter().filter(|key| key.family() == family);
-        let prefixes: Vec<String> = match strays {
-            true => Vec::new(),
-            false => of_family().filter_map(|key| prefix(key)).collect(),
-        };
+        let prefixes: Vec<String> =
+            if strays { Vec::new() } else { of_family().filter_map(|key| prefix(key)).collect() };
         if !strays && of_family().next().is_none() {
             continue;
         }
@@ -177,7 +175,6 @@ async fn see(
     task: &Task,
     step: &Step,
     listing: &Listing,
-    tag: Community,
 ) -> Result<Verdict, String> {
     if let Some(words) = listing.refused.get(&task.key.family()) {
         return Ok(Verdict::Failed(words.clone()));
@@ -193,15 +190,15 @@ async fn see(
     if let Some(facts) = ours {
         return Ok(announced(facts, announcement));
     }
-    let untagged = announcement.facts.without(tag);
+    // There was none a moment ago.
     let others = listed.and_then(|listed| listed.others.as_ref());
-    if others.is_none_or(|facts| *facts != untagged) {
+    let Some(stripped) = others.filter(|facts| facts.is_stripped(&announcement.facts)) else {
         return Ok(Verdict::Failed(
             "the daemon has taken it and does not list it: an import policy may filter it".into(),
         ));
-    }
+    };
     // Nobody would know it again after a restart: better none than one that stays.
-    match client.delete(&task.key, &untagged).await {
+    match client.delete(&task.key, stripped).await {
         Err(CallError::Lost(words)) => Err(words),
         _ => Ok(Verdict::Failed(
             "an import policy of the daemon takes our tag away: withdrawn again, for without the \

@@ -61,7 +61,7 @@ fn config(port: u16) -> Config {
     config.deadline = Duration::from_secs(20);
     config.first_pause = Duration::from_millis(20);
     config.longest_pause = Duration::from_millis(100);
-    config.audit = Duration::from_secs(3_600);
+    config.audit = Duration::from_hours(1);
     config
 }
 
@@ -287,10 +287,12 @@ fn over_tls() {
     gobgp.announce(host(1));
     assert_eq!(told(&received).1, MitigationOutcome::Applied);
     gobgp.stop();
-    config.tls = Some(Certificate::new().client());
+    let another = Certificate::new();
+    config.tls = Some(another.client());
     let (gobgp, received) = start(config);
     gobgp.announce(host(1));
-    assert!(matches!(told(&received).1, MitigationOutcome::Failed(_)), "another authority");
+    let refused = told(&received).1;
+    assert!(matches!(refused, MitigationOutcome::Failed(_)), "another authority");
     gobgp.stop();
 }
 

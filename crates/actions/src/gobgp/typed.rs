@@ -234,7 +234,7 @@ pub(super) fn typed(key: &RouteKey, facts: &Facts) -> Result<Path, &'static str>
         list.push(OneAttribute::Communities(Numbers { values }));
     }
     if !attributes.extended.is_empty() {
-        let communities = attributes.extended.iter().map(extended).collect();
+        let communities = attributes.extended.iter().copied().map(extended).collect();
         list.push(OneAttribute::Extended(ExtendedCommunities { communities }));
     }
     if !attributes.large.is_empty() {
@@ -253,7 +253,7 @@ pub(super) fn typed(key: &RouteKey, facts: &Facts) -> Result<Path, &'static str>
     })
 }
 
-fn extended(community: &ExtendedCommunity) -> Extended {
+fn extended(community: ExtendedCommunity) -> Extended {
     let [first, others @ ..] = community.0;
     Extended {
         community: Some(match community.0 {
@@ -379,8 +379,8 @@ pub(super) fn read(family: RouteFamily, path: &Path) -> Option<(RouteKey, Facts)
 fn extended_octets(community: &Extended) -> Option<ExtendedCommunity> {
     Some(ExtendedCommunity(match community.community.as_ref()? {
         OneExtended::Unknown(unknown) => {
-            let [a, b, c, d, e, f, g] = <[u8; 7]>::try_from(&unknown.value[..]).ok()?;
-            [u8::try_from(unknown.kind).ok()?, a, b, c, d, e, f, g]
+            let first = u8::try_from(unknown.kind).ok()?;
+            [&[first], &unknown.value[..]].concat().try_into().ok()?
         }
         OneExtended::TrafficRate(rate) => {
             let [high, low] = u16::try_from(rate.asn).unwrap_or(0).to_be_bytes();
@@ -466,7 +466,7 @@ mod tests {
                 Component::Source(prefix),
                 Component::Protocol(vec![NumericTerm::equal(6)]),
                 Component::SourcePort(vec![NumericTerm::equal(53), NumericTerm::equal(389)]),
-                Component::PacketLength(NumericTerm::between(400, 70_000).to_vec()),
+                Component::PacketLength(NumericTerm::between(400, 1_500).to_vec()),
                 Component::TcpFlags(vec![BitmaskTerm::all(2), BitmaskTerm::none(16).and()]),
                 Component::Fragment(vec![BitmaskTerm::none(2)]),
             ],

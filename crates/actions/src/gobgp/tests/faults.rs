@@ -97,7 +97,9 @@ fn stopping_is_quick_whatever_the_daemon_does() {
     let (gobgp, _received) = start(config(fake.port));
     gobgp.set(one_of_each());
     until_quiet(&*gobgp);
-    one_of_each().iter().for_each(|route| gobgp.withdraw(route.key()));
+    for route in one_of_each() {
+        gobgp.withdraw(route.key());
+    }
     assert!(stop(gobgp) < SOON);
     assert!(tagged(&fake, TAG).is_empty());
     let before = fake.state().calls.len();
