@@ -17,6 +17,7 @@ mod event;
 pub mod exabgp;
 #[cfg(test)]
 mod fixture;
+pub mod gobgp;
 mod http;
 mod kind;
 pub mod mail;
