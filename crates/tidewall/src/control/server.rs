@@ -32,8 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Answers questions; the error is told to the client.
 pub trait Asked: Send + Sync + 'static {
-    /// The answer.
-    fn answer(&self, question: &Question) -> Result<Value, String>;
+    /// The answer to a question of somebody.
+    fn answer(&self, question: &Question, who: &str) -> Result<Value, String>;
 
     /// Where events come from.
     fn hub(&self) -> &Arc<Hub>;
@@ -140,6 +140,7 @@ fn accept(listener: &UnixListener, asked: &Arc<dyn Asked>, stop: &Arc<AtomicBool
 fn serve(mut stream: UnixStream, asked: &dyn Asked, stop: &AtomicBool) -> io::Result<()> {
     stream.set_write_timeout(Some(WRITE_WAIT))?;
     stream.set_read_timeout(Some(WRITE_WAIT))?;
+    let who = who(&stream)?;
     let mut lines = BufReader::new(stream.try_clone()?.take(LONGEST_QUESTION));
     let mut line = String::new();
     while lines.read_line(&mut line)? > 0 {
@@ -148,7 +149,7 @@ fn serve(mut stream: UnixStream, asked: &dyn Asked, stop: &AtomicBool) -> io::Re
         }
         match serde_json::from_str::<Question>(&line) {
             Ok(Question::Events) => return follow(&mut stream, asked, stop),
-            Ok(question) => match asked.answer(&question) {
+            Ok(question) => match asked.answer(&question, &who) {
                 Ok(data) => reply(&mut stream, Ok(&data))?,
                 Err(reason) => reply(&mut stream, Err(&reason))?,
             },
@@ -158,6 +159,12 @@ fn serve(mut stream: UnixStream, asked: &dyn Asked, stop: &AtomicBool) -> io::Re
         lines.get_mut().set_limit(LONGEST_QUESTION);
     }
     Ok(())
+}
+
+/// Who is at the other end.
+fn who(stream: &UnixStream) -> io::Result<String> {
+    let peer = nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials)?;
+    Ok(if peer.uid() == 0 { "root".to_owned() } else { format!("uid {}", peer.uid()) })
 }
 
 fn reply(stream: &mut UnixStream, answer: Result<&Value, &str>) -> io::Result<()> {

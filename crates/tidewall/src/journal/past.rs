@@ -224,7 +224,7 @@ fn who_ended(end: &End) -> Option<String> {
     }
 }
 
-fn end_words(end: &End) -> String {
+pub(crate) fn end_words(end: &End) -> String {
     match end {
         End::Expired => "its time is over".to_owned(),
         End::AttackOver => "the attack is over".to_owned(),

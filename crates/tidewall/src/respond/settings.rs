@@ -8,7 +8,7 @@ use crate::journal::Retention;
 
 /// Everything that is done about attacks. By default people are told through the log, and nothing
 /// else is done.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
     /// How far to go for which group, and what nothing may cross.
     pub planner: PlannerPolicy,
@@ -24,14 +24,14 @@ pub struct Settings {
 }
 
 /// Somewhere that routes are announced.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum AnnouncerSettings {
     /// Our own speaker.
     Bgp(Box<Speaking>),
 }
 
 /// Our own speaker, and what it says to whom.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Speaking {
     /// The speaker.
     pub speaker: SpeakerConfig,
