@@ -17,9 +17,7 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{
-    Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel,
-};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -128,12 +126,7 @@ impl Prepared {
     }
 
     /// Takes over what an earlier run left, and begins to listen.
-    pub fn start(
-        self,
-        policy: &Policy,
-        hub: &Arc<Hub>,
-        clock: Clock,
-    ) -> anyhow::Result<Responder> {
+    pub fn start(self, policy: &Policy, hub: &Arc<Hub>, clock: Clock) -> anyhow::Result<Responder> {
         let Self { settings, journal, saved, outlets, outcomes, _tell } = self;
         let planner = Planner::new(settings.planner.clone(), policy)?;
         let actions = notices::check(&settings.actions)?;
@@ -288,16 +281,17 @@ fn run(mut post: Post, messages: &Receiver<Message>, clock: Clock) {
             wait = wait.min(POLL);
         }
         match messages.recv_timeout(wait) {
-            Ok(message) => {
-                if !take(&mut post, message, clock) {
-                    return stop(post, messages, clock);
-                }
-                for _ in 1..BATCH {
-                    match messages.try_recv() {
-                        Ok(message) if take(&mut post, message, clock) => {}
-                        Ok(_) => return stop(post, messages, clock),
-                        Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            Ok(first) => {
+                let mut next = Some(first);
+                for _ in 0..BATCH {
+                    let Some(message) = next else { break };
+                    if !take(&mut post, message, clock) {
+                        return stop(post, messages, clock);
                     }
+                    next = messages.try_recv().ok();
+                }
+                if next.is_some_and(|message| !take(&mut post, message, clock)) {
+                    return stop(post, messages, clock);
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}

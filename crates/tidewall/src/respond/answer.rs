@@ -71,9 +71,7 @@ impl Post {
             Question::Bans => Ok(self.bans()),
             Question::Actions => Ok(self.actions()),
             Question::BgpPeers => Ok(self.bgp_peers()),
-            Question::BgpRoutes { peer, flowspec } => {
-                self.bgp_routes(peer.as_deref(), *flowspec)
-            }
+            Question::BgpRoutes { peer, flowspec } => self.bgp_routes(peer.as_deref(), *flowspec),
             _ => Err("this is no question about mitigation".to_owned()),
         }
     }
@@ -233,8 +231,7 @@ impl Post {
                         }
                         known = true;
                         for report in spoken.speaker.routes(&status.name).unwrap_or_default() {
-                            let changes =
-                                report.changes.iter().map(ToString::to_string).collect();
+                            let changes = report.changes.iter().map(ToString::to_string).collect();
                             let state = state_words(&report.state);
                             let peer = Some(status.name.as_str());
                             list.push((at, report.route, peer.map(str::to_owned), state, changes));

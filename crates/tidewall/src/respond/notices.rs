@@ -62,7 +62,10 @@ pub(super) fn check(configs: &[Config]) -> anyhow::Result<Checked> {
     for config in configs {
         let action = config.clone().build()?;
         if !names.insert(action.name().to_owned()) {
-            anyhow::bail!("two actions have the name `{}`: give one of them another", action.name());
+            anyhow::bail!(
+                "two actions have the name `{}`: give one of them another",
+                action.name()
+            );
         }
         list.push((config.clone(), action));
     }
@@ -97,9 +100,8 @@ impl Notices {
         let mut is_new = false;
         let mut failed = None;
         for (config, action) in actions.0 {
-            let same = old
-                .iter_mut()
-                .find_map(|slot| slot.take_if(|runner| runner.config == config));
+            let same =
+                old.iter_mut().find_map(|slot| slot.take_if(|runner| runner.config == config));
             match same {
                 Some(runner) => self.runners.push(runner),
                 None => match Runner::start(config, action) {

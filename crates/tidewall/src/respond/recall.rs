@@ -2,7 +2,8 @@
 //! the journal says, and for a ban by hand what the ban says.
 
 use tidewall_model::{
-    Attack, AttackClass, AttackId, CausedBy, Count, Family, Metric, Mitigation, Reason, Timestamp, TopTuples, TrafficClass, TrafficCounters, Unit,
+    Attack, AttackClass, AttackId, CausedBy, Count, Family, Metric, Mitigation, Reason, Timestamp,
+    TopTuples, TrafficClass, TrafficCounters, Unit,
 };
 
 use crate::journal::{PastAttack, PastReason};
