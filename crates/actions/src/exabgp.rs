@@ -99,7 +99,8 @@ impl Config {
         Self { name: name.into(), way, local_as: None, retry: Duration::from_secs(1) }
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    /// Refuses what cannot work.
+    pub fn check(&self) -> Result<(), ConfigError> {
         let error = |field, message: &str| Err(ConfigError::new(&self.name, field, message));
         let (field, path) = self.way.path();
         if !path.is_absolute() {

@@ -37,6 +37,9 @@ use ledger::{Ledger, Scope};
 /// Port of the daemon's interface.
 pub const GOBGP_PORT: u16 = 50_051;
 
+/// Marks our paths where nothing else is configured: a private AS number of RFC 6996.
+pub const TAG: Community = Community(64_512 << 16 | 7_474);
+
 /// What is under way when we stop may take so long.
 const STOP_WAIT: Duration = Duration::from_millis(2_500);
 
@@ -74,6 +77,11 @@ impl Config {
             longest_pause: Duration::from_secs(30),
             audit: Duration::from_secs(30),
         }
+    }
+
+    /// Refuses what cannot work.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.server().map(|_| ())
     }
 
     /// Finds what cannot work, and reads the files of TLS.

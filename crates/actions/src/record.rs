@@ -33,7 +33,7 @@ const ENDINGS: [&str; 3] = ["txt", "json", "pcap"];
 const SNAP_LENGTH: usize = 1500;
 
 /// Settings of the attack files.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Name in status and logs.
     pub name: String,

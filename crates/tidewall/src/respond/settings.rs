@@ -1,18 +1,15 @@
 //! What the configuration says about what is done.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use tidewall_actions::bgp::{Audience, SpeakerConfig};
 use tidewall_actions::routes::RouteSettings;
-use tidewall_bgp::community::Community;
+use tidewall_actions::{exabgp, gobgp};
 use tidewall_engine::planner::PlannerPolicy;
 
 use crate::journal::Retention;
 
 /// Everything that is done about attacks. By default people are told through the log, and nothing
 /// else is done.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
     /// How far to go for which group, and what nothing may cross.
     pub planner: PlannerPolicy,
@@ -35,14 +32,14 @@ pub enum AnnouncerSettings {
     /// ExaBGP.
     ExaBgp {
         /// How it is reached.
-        config: ExaBgpSettings,
+        config: exabgp::Config,
         /// How mitigations become routes.
         routes: RouteSettings,
     },
     /// GoBGP.
     GoBgp {
         /// How it is reached.
-        config: GoBgpSettings,
+        config: gobgp::Config,
         /// How mitigations become routes.
         routes: RouteSettings,
     },
@@ -57,30 +54,6 @@ pub struct Speaking {
     pub routes: RouteSettings,
     /// ... and where groups or single peers differ.
     pub exceptions: Vec<(Audience, RouteSettings)>,
-}
-
-/// How ExaBGP is reached: by one of the two.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExaBgpSettings {
-    /// Name in status and logs.
-    pub name: String,
-    /// Named pipe that ExaBGP reads commands from.
-    pub pipe: Option<PathBuf>,
-    /// Socket that the process which ExaBGP starts connects to.
-    pub socket: Option<PathBuf>,
-}
-
-/// How GoBGP is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GoBgpSettings {
-    /// Name in status and logs.
-    pub name: String,
-    /// Host and port of its gRPC interface.
-    pub address: String,
-    /// Time for one call.
-    pub deadline: Duration,
-    /// Community by which our routes are told from those of others.
-    pub tag: Option<Community>,
 }
 
 impl AnnouncerSettings {

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tidewall_actions::{exabgp, gobgp};
 use tidewall_bgp::community::Community;
 use toml::de::DeValue;
 
@@ -12,7 +13,7 @@ use super::super::sink::Sink;
 use super::super::table::{FromToml, Place, Typed, table};
 use super::super::value::{Name, found, within};
 use super::routes::{FlowSpecTable, RouteTables, UnicastTable};
-use crate::respond::{AnnouncerSettings, ExaBgpSettings, GoBgpSettings};
+use crate::respond::AnnouncerSettings;
 
 table! {
     /// ExaBGP as the one who announces: by the named pipe that it reads commands from, or by a
@@ -30,6 +31,10 @@ table! {
         /// The socket; one of the two.
         #[example = "\"/run/tidewall/exabgp.sock\""]
         socket: Text,
+
+        /// The AS number that ExaBGP has towards its neighbours. Needed where `prepend` is.
+        #[example = "64510"]
+        local_as: u32,
 
         /// Next hop of IPv4 blackholes. Left out, IPv4 is not blackholed.
         #[example = "\"192.0.2.254\""]
@@ -69,7 +74,8 @@ table! {
         deadline: Duration,
 
         /// A community that all routes of ours carry besides their own, so that they can be told
-        /// from those of others after a restart. Left out, none.
+        /// from those of others after a restart. Nobody else at this daemon may use it.
+        #[default = "\"64512:7474\""]
         #[example = "\"64510:29000\""]
         tag: Community,
 
@@ -172,7 +178,13 @@ impl ExaBgpTable {
             _ => {}
         }
         let name = self.name.as_ref().map_or_else(|| "exabgp".into(), |n| n.value.0.clone());
-        AnnouncerSettings::ExaBgp { config: ExaBgpSettings { name, pipe, socket }, routes }
+        let way = match (pipe, socket) {
+            (_, Some(socket)) => exabgp::Way::process(socket),
+            (pipe, None) => exabgp::Way::pipe(pipe.unwrap_or_default()),
+        };
+        let local_as = self.local_as.as_ref().map(|typed| typed.value);
+        let config = exabgp::Config { local_as, ..exabgp::Config::new(name, way) };
+        AnnouncerSettings::ExaBgp { config, routes }
     }
 }
 
@@ -190,12 +202,10 @@ impl GoBgpTable {
         let five = Duration::from_secs(5);
         let deadline = within(self.deadline.as_ref(), &range, "100ms to 60s", five, sink);
         let address = self.address.as_ref();
-        let config = GoBgpSettings {
-            name: self.name.as_ref().map_or_else(|| "gobgp".into(), |n| n.value.0.clone()),
-            address: address.map_or_else(|| "127.0.0.1:50051".into(), |a| a.value.text()),
-            deadline,
-            tag: self.tag.as_ref().map(|typed| typed.value),
-        };
+        let name = self.name.as_ref().map_or_else(|| "gobgp".into(), |n| n.value.0.clone());
+        let address = address.map_or_else(|| "127.0.0.1:50051".into(), |a| a.value.text());
+        let tag = self.tag.as_ref().map_or(gobgp::TAG, |typed| typed.value);
+        let config = gobgp::Config { deadline, ..gobgp::Config::new(name, address, tag) };
         AnnouncerSettings::GoBgp { config, routes }
     }
 }

@@ -20,7 +20,7 @@ use super::super::bgp::{HostPort, check_next_hop};
 use super::super::sink::Sink;
 use super::super::table::Place;
 use super::reference::Reference;
-use crate::respond::{AnnouncerSettings, ExaBgpSettings, GoBgpSettings, Settings};
+use crate::respond::{AnnouncerSettings, Settings};
 
 /// Where FastNetMon writes files of attacks: built in.
 const ATTACKS: &str = "/var/log/fastnetmon_attacks";
@@ -263,8 +263,7 @@ impl Answers<'_> {
             let fix = "for example `exabgp_command_pipe = /var/run/exabgp.cmd`, or `exabgp = off`";
             self.sink.error_fix(&self.place(&["exabgp_command_pipe", "exabgp"]), reason, fix);
         }
-        let config =
-            ExaBgpSettings { name: "exabgp".to_owned(), pipe: Some(pipe.into()), socket: None };
+        let config = exabgp::Config::new("exabgp", exabgp::Way::pipe(pipe));
         Some(AnnouncerSettings::ExaBgp { config, routes })
     }
 
@@ -288,12 +287,7 @@ impl Answers<'_> {
             next_hops: &["gobgp_next_hop_host_ipv6", "gobgp_next_hop_ipv6"],
         };
         let routes = self.routes("gobgp", &host, &subnet, Some(&host_ipv6))?;
-        let config = GoBgpSettings {
-            name: "gobgp".to_owned(),
-            address: GOBGP.to_owned(),
-            deadline: Duration::from_secs(5),
-            tag: None,
-        };
+        let config = gobgp::Config::new("gobgp", GOBGP, gobgp::TAG);
         Some(AnnouncerSettings::GoBgp { config, routes })
     }
 
