@@ -3,6 +3,7 @@
 //! who is faster than it loses events, which are counted and made up for.
 
 mod answer;
+mod captures;
 mod desired;
 mod notices;
 mod outlet;
@@ -32,6 +33,7 @@ use tracing::{error, info, warn};
 use crate::control::Question;
 use crate::journal::Journal;
 use crate::live::clock::Clock;
+use crate::live::frames::FrameTap;
 use crate::live::hub::Hub;
 use outlet::Outlet;
 use post::{Parts, Post};
@@ -136,7 +138,7 @@ impl Prepared {
         let subscription = hub.subscribe();
         let (inbox, messages) = sync_channel(INBOX);
         let (hub, lost) = (Arc::clone(hub), subscription.lost);
-        let parts = Parts { settings, planner, journal, notices, outlets, hub, lost };
+        let parts = Parts { settings, planner, journal, notices, outlets, hub, frames, lost };
         forward("attacks", subscription.events, inbox.clone(), Message::Attack)?;
         forward("routes", outcomes, inbox.clone(), Message::Route)?;
         let builder = thread::Builder::new().name("responder".to_owned());
@@ -152,7 +154,7 @@ impl Prepared {
 }
 
 impl Responder {
-    /// Opens everything and starts the thread.
+    /// Opens everything and starts the thread; frames of attacks are not captured.
     pub fn start(
         settings: &Settings,
         policy: &Policy,
@@ -160,7 +162,7 @@ impl Responder {
         state: Option<&Path>,
         clock: Clock,
     ) -> anyhow::Result<Self> {
-        Prepared::open(settings, state)?.start(policy, hub, clock)
+        Prepared::open(settings, state)?.start(policy, hub, Arc::default(), clock)
     }
 
     /// Goes on by other settings, another policy, or both. Says what was done and what waits for a

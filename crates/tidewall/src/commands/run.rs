@@ -108,7 +108,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     }
     let live = Live::start(&plan, sources, random_seed()?)?;
     let log_thread = log_attacks(&live.hub)?;
-    let responder = prepared.start(&plan.policy, &live.hub, live.clock)?;
+    let frames = Arc::clone(&live.frames);
+    let responder = prepared.start(&plan.policy, &live.hub, frames, live.clock)?;
     let server = serve(control, &live, responder.handle(), messages)?;
     _ = sd_notify::notify(&[NotifyState::Ready]);
     let mut running = Running { live, responder, loaded };

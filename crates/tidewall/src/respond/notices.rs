@@ -14,6 +14,7 @@ use tidewall_model::{
 };
 use tracing::{debug, warn};
 
+use super::captures::writes_frames;
 use super::recall;
 use crate::live::snapshot::Snapshot;
 
@@ -239,6 +240,13 @@ impl Notices {
     pub(super) fn tell(&self, event: &Arc<ActionEvent>) {
         for runner in &self.runners {
             // What is lost is counted, and told once a second.
+            _ = runner.actions.submit(event);
+        }
+    }
+
+    /// Gives a capture to the actions that write frames.
+    pub(super) fn tell_capture(&self, event: &Arc<ActionEvent>) {
+        for runner in self.runners.iter().filter(|runner| writes_frames(&runner.config)) {
             _ = runner.actions.submit(event);
         }
     }

@@ -18,12 +18,14 @@ use tidewall_model::{
 };
 use tracing::{debug, error, info, warn};
 
+use super::captures::Captures;
 use super::desired::{DesiredRoutes, Order};
 use super::notices::{self, Notices};
 use super::outlet::Outlet;
 use super::settings::Settings;
 use super::{recall, words};
 use crate::journal::{HistoryQuery, Journal, PastDecision};
+use crate::live::frames::FrameTap;
 use crate::live::hub::Hub;
 
 /// After a loss of events, and at the start, attacks are compared with the hub's for so long.
@@ -53,6 +55,7 @@ pub(super) struct Parts {
     pub notices: Notices,
     pub outlets: Vec<Outlet>,
     pub hub: Arc<Hub>,
+    pub frames: Arc<FrameTap>,
     /// Events of the hub that were lost.
     pub lost: Arc<AtomicU64>,
 }
@@ -65,6 +68,7 @@ pub(super) struct Post {
     pub(super) notices: Notices,
     pub(super) outlets: Vec<Outlet>,
     pub(super) desired: DesiredRoutes,
+    captures: Captures,
     hub: Arc<Hub>,
     lost: Arc<AtomicU64>,
     lost_seen: u64,
@@ -95,7 +99,9 @@ enum Step {
 
 impl Post {
     pub(super) fn new(parts: Parts, now: Timestamp) -> Self {
-        let Parts { settings, planner, journal, notices, outlets, hub, lost } = parts;
+        let Parts { settings, planner, journal, notices, outlets, hub, frames, lost } = parts;
+        let captures = Captures::new(frames);
+        captures.enable_for(&settings.actions);
         let names = outlets.iter().map(|outlet| outlet.name.clone()).collect();
         Self {
             settings,
@@ -104,6 +110,7 @@ impl Post {
             notices,
             outlets,
             desired: DesiredRoutes::default(),
+            captures,
             hub,
             lost,
             lost_seen: 0,
@@ -197,6 +204,9 @@ impl Post {
         self.decide(decisions);
         self.poll(now);
         self.settle(now);
+        for capture in self.captures.ended(now) {
+            self.notices.tell_capture(&capture);
+        }
         self.notices.forget(self.planner.mitigations());
         self.notices.tell_losses();
         self.keep_journal(now);
@@ -378,7 +388,7 @@ impl Post {
     }
 
     fn tell_ban(
-        &self,
+        &mut self,
         kind: ActionKind,
         mitigation: &Mitigation,
         decision: &Decision,
@@ -392,7 +402,11 @@ impl Post {
             (Some(who), why) => format!("{who}: {why}"),
             (None, why) => why,
         };
-        self.notices.tell(&self.notices.of_ban(kind, mitigation, note, now));
+        let event = self.notices.of_ban(kind, mitigation, note, now);
+        self.notices.tell(&event);
+        if kind == ActionKind::Banned {
+            self.captures.begin(&event, now);
+        }
     }
 
     /// Wants the routes of a mitigation of every announcer that has any for it.
@@ -454,6 +468,7 @@ impl Post {
         let waits = announcers != settings.announcers;
         self.settings = Settings { announcers, ..settings };
         let actions = self.notices.replace(actions, &policy.networks);
+        self.captures.enable_for(&self.settings.actions);
         self.settle(now);
         new.extend(actions?);
         let mut said = match new.len() {

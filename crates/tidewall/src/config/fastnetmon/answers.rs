@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidewall_actions::report_text::{Generation, Style};
 use tidewall_actions::routes::{RouteSettings, UnicastSettings};
-use tidewall_actions::{Config, mongodb, record, redis, script};
+use tidewall_actions::{Config, exabgp, gobgp, mongodb, record, redis, script};
 use tidewall_bgp::RouteAttributes;
 use tidewall_bgp::community::Community;
 use tidewall_engine::Policy;
