@@ -176,10 +176,15 @@ fn writeln_to(mut stream: &UnixStream, line: &str) -> io::Result<()> {
 /// Answers are `done` and `error`; whatever else ExaBGP tells its processes is passed over.
 fn hear_exabgp(input: impl Read, events: &SyncSender<Event>) {
     let mut input = BufReader::new(input);
-    while let Ok(Some(line)) = line(&mut input, MAX_ANSWER) {
-        let answer = match line.as_deref().map(str::trim) {
-            Some(DONE) => DONE,
-            Some(ERROR) => ERROR,
+    loop {
+        let line = match line(&mut input, MAX_ANSWER) {
+            Ok(Heard::Line(line)) => line,
+            Ok(Heard::Noise) => continue,
+            Ok(Heard::End) | Err(_) => break,
+        };
+        let answer = match line.trim() {
+            DONE => DONE,
+            ERROR => ERROR,
             _ => continue,
         };
         if events.send(Event::Answer(answer)).is_err() {
@@ -192,7 +197,7 @@ fn hear_exabgp(input: impl Read, events: &SyncSender<Event>) {
 
 fn hear_service(stream: UnixStream, number: u64, events: &SyncSender<Event>) {
     let mut stream = BufReader::new(stream);
-    while let Ok(Some(Some(line))) = line(&mut stream, MAX_LINE) {
+    while let Ok(Heard::Line(line)) = line(&mut stream, MAX_LINE) {
         if events.send(Event::Line(number, line)).is_err() {
             return;
         }
@@ -200,21 +205,29 @@ fn hear_service(stream: UnixStream, number: u64, events: &SyncSender<Event>) {
     let _ = events.send(Event::Closed(number));
 }
 
-/// The next line without its end; `Some(None)` for one that is too long or no text, `None` at the
-/// end.
-fn line(input: &mut impl BufRead, longest: usize) -> io::Result<Option<Option<String>>> {
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    /// Without its end.
+    Line(String),
+    /// A line that is too long, or no text.
+    Noise,
+    End,
+}
+
+/// The next line; nothing longer is kept.
+fn line(input: &mut impl BufRead, longest: usize) -> io::Result<Heard> {
     let mut line = Vec::new();
     let limit = longest as u64;
     if input.by_ref().take(limit).read_until(b'\n', &mut line)? == 0 {
-        return Ok(None);
+        return Ok(Heard::End);
     }
     if line.last() == Some(&b'\n') {
         line.pop();
-        return Ok(Some(String::from_utf8(line).ok()));
+        return Ok(String::from_utf8(line).map_or(Heard::Noise, Heard::Line));
     }
     // The rest of it, or of what was cut by the end.
     input.skip_until(b'\n')?;
-    Ok(Some(None))
+    Ok(Heard::Noise)
 }
 
 #[cfg(test)]

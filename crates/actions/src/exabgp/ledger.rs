@@ -110,13 +110,13 @@ impl Ledger {
         let entry = Entry { route, announced: false, note: words.clone() };
         self.desired.insert(key.clone(), entry);
         match words {
-            None => self.push(key, Command::Announce),
+            None => self.push(&key, Command::Announce),
             Some(words) => {
                 self.fault(&words, now);
                 self.tell(key.clone(), MitigationOutcome::Failed(words));
                 // What was there before, in this run or an earlier one, must not stay in its place.
                 if text::withdrawal(&key, None).is_ok() {
-                    self.push(key, Command::Withdraw { next_hop, asked: false, note: None });
+                    self.push(&key, Command::Withdraw { next_hop, asked: false, note: None });
                 }
             }
         }
@@ -139,7 +139,7 @@ impl Ledger {
             self.tell(key, MitigationOutcome::Failed(words));
             return;
         }
-        self.push(key, Command::Withdraw { next_hop, asked: true, note: None });
+        self.push(&key, Command::Withdraw { next_hop, asked: true, note: None });
     }
 
     /// The next line, which is then on its way until one of the four calls below.
@@ -283,12 +283,12 @@ impl Ledger {
     }
 
     /// Queues a command in place of what waits for its route.
-    fn push(&mut self, key: RouteKey, command: Command) {
+    fn push(&mut self, key: &RouteKey, command: Command) {
         if self.waiting.insert(key.clone(), command).is_none() {
             self.order.push_back(key.clone());
         }
         if let Some(words) = self.down.clone() {
-            self.complain(&key, &words);
+            self.complain(key, &words);
         }
     }
 

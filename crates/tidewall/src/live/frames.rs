@@ -29,7 +29,6 @@ pub const MOST_FRAMES: usize = 500;
 
 #[expect(clippy::disallowed_types, reason = "a worker only tries it, and once a batch")]
 type Lock<T> = std::sync::Mutex<T>;
-#[expect(clippy::disallowed_types, reason = "see above")]
 type Guard<'a, T> = std::sync::MutexGuard<'a, T>;
 
 fn locked<T>(lock: &Lock<T>) -> Guard<'_, T> {

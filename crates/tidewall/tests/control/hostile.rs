@@ -12,7 +12,7 @@ use tidewall::control::Question;
 use super::{Desk, Fake};
 
 static QUESTIONS: [&str; 8] = [
-    r#"{"ask":"ban","target":"192.0.2.7/32","kind":"blackhole","direction":"outgoing","seconds":9}"#,
+    r#"{"ask":"ban","target":"192.0.2.7","kind":"blackhole","direction":"outgoing","seconds":9}"#,
     r#"{"ask":"unban","target":"2001:db8::7","why":"over"}"#,
     r#"{"ask":"approve","id":7}"#,
     r#"{"ask":"bans"}"#,

@@ -181,14 +181,14 @@ fn bgp_peers_and_routes_are_tables() {
         "\
 PEER      ADDRESS            AS          STATE        SINCE (UTC)          announced  pending  \
 waiting  sessions
-upstream  192.0.2.1:179      64500       Established  2026-11-21 10:30:00      1,500        1  \
-     21         2
+upstream  192.0.2.1:179      64500       Established  2026-11-21 10:30:00      1,500   \
+\x20    1       21         2
     IPv4 unicast
     1 route waits: the peer takes no such family
     20 routes wait: too many
     last error, 2026-11-21 10:29:00: Cease\u{fffd}shutdown
-scrubber  [2001:db8::1]:179  4200000000  Active       -                            0        0  \
-      0         0
+scrubber  [2001:db8::1]:179  4200000000  Active       -                            0     \
+\x20  0        0         0
 "
     );
     let printed = desk.text(&["bgp", "peers", "--json"]);

@@ -24,11 +24,11 @@ fn only_answers_are_passed_on_and_long_lines_cost_nothing() {
 fn lines_have_a_limit() {
     let mut input = BufReader::new(&b"four\nlonger than that\n\nend"[..]);
     let mut next = || line(&mut input, 5).unwrap();
-    assert_eq!(next(), Some(Some("four".to_owned())));
-    assert_eq!(next(), Some(None));
-    assert_eq!(next(), Some(Some(String::new())));
-    assert_eq!(next(), Some(None), "cut by the end");
-    assert_eq!(next(), None);
+    assert_eq!(next(), Heard::Line("four".to_owned()));
+    assert_eq!(next(), Heard::Noise);
+    assert_eq!(next(), Heard::Line(String::new()));
+    assert_eq!(next(), Heard::Noise, "cut by the end");
+    assert_eq!(next(), Heard::End);
 }
 
 /// An answer that comes late belongs to the line of the connection before.

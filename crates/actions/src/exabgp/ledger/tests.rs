@@ -53,7 +53,7 @@ fn an_equal_route_is_written_once_and_a_changed_one_again() {
     assert_eq!(drain(&mut ledger, AT + SETTLE), [""; 0]);
     assert_eq!(ledger.outcomes(), [(route(1, 1).key(), MitigationOutcome::Applied)]);
     ledger.announce(route(1, 2), AT);
-    assert_eq!(ledger.routes()[0].announced, false);
+    assert!(!ledger.routes()[0].announced);
     let line = "announce route 203.0.113.1/32 next-hop 192.0.2.1 community 0:2";
     assert_eq!(drain(&mut ledger, AT + SETTLE), [line]);
 }

@@ -167,7 +167,7 @@ fn flow_spec(words: &mut Words, announce: bool) -> Read {
                     _ => Component::Destination(matched),
                 });
             }
-            _ => components.push(component(&name, words.terms())),
+            _ => components.push(component(&name, &words.terms())),
         }
         words.expect(";");
     }
@@ -222,7 +222,7 @@ fn target(text: &str) -> RouteTarget {
     }
 }
 
-fn component(name: &str, terms: Vec<(bool, String)>) -> Component {
+fn component(name: &str, terms: &[(bool, String)]) -> Component {
     let bits = |names: &[&str]| {
         let term = |(and, text): &(bool, String)| bitmask(*and, text, names);
         terms.iter().map(term).collect::<Vec<_>>()

@@ -48,7 +48,7 @@ fn equal(values: &[u64]) -> Vec<NumericTerm> {
 /// the community.
 #[test]
 fn a_blackhole_has_the_line_of_the_reference() {
-    let communities = vec![Community(65_001 << 16 | 666)];
+    let communities = vec![Community(0xfde9_029a)];
     let attributes = RouteAttributes { communities, ..Default::default() };
     let route = via("203.0.113.7/32", "10.0.3.114", attributes);
     let announced = "announce route 203.0.113.7/32 next-hop 10.0.3.114 community 65001:666\n";
