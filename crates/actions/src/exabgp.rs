@@ -85,7 +85,8 @@ impl Way {
         Self::Process { socket: socket.into(), answers: true, answer_wait }
     }
 
-    fn path(&self) -> (&'static str, &Path) {
+    /// The setting that says where it is, and where that is.
+    pub fn path(&self) -> (&'static str, &Path) {
         match self {
             Self::Pipe { path } => ("path", path),
             Self::Process { socket, .. } => ("socket", socket),

@@ -173,6 +173,7 @@ fn through(announcers: &[AnnouncerSettings]) -> String {
                 1 => "bgp (1 peer)".to_owned(),
                 peers => format!("bgp ({peers} peers)"),
             },
+            other => other.name().to_owned(),
         })
         .collect();
     match names.len() {

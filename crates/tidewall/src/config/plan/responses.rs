@@ -128,9 +128,8 @@ fn announcers(text: &mut String, settings: &Settings) {
                 }
             }
             AnnouncerSettings::ExaBgp { config, routes } => {
-                let path = config.pipe.as_ref().or(config.socket.as_ref());
-                let path = path.map(|path| path.display().to_string()).unwrap_or_default();
-                _ = writeln!(text, "  {name}: ExaBGP at {path}");
+                let (_, path) = config.way.path();
+                _ = writeln!(text, "  {name}: ExaBGP at {}", path.display());
                 carried(text, routes);
             }
             AnnouncerSettings::GoBgp { config, routes } => {
