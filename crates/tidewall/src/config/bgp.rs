@@ -272,8 +272,8 @@ impl BgpTable {
                 sink.error_fix(place, error.message, fix);
             }
         }
-        let alone_good = sink.len() == before;
         let tables: Vec<&Typed<PeerTable>> = peers.iter().map(|(table, _)| *table).collect();
+        let alone_good = sink.len() == before && !tables.iter().any(|peer| sink.blames(&peer.at));
         speaker.peers = peers.into_iter().map(|(_, peer)| peer).collect();
         if alone_good && let Err(error) = speaker.check() {
             let named = |peer: &&Typed<PeerTable>| {

@@ -91,7 +91,7 @@ pub(super) fn show_time(duration: Duration) -> String {
         return show_duration(duration);
     }
     let units = [(86_400, "d"), (3600, "h"), (60, "min")];
-    match units.iter().find(|(unit, _)| seconds >= *unit && seconds % unit == 0) {
+    match units.iter().find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit)) {
         Some((unit, name)) => format!("{} {name}", seconds / unit),
         None => format!("{seconds} s"),
     }

@@ -280,6 +280,7 @@ macro_rules! table {
     ) => {
         $(#[doc = $about])+
         #[derive(Clone, Debug, Default)]
+        #[allow(clippy::struct_field_names, reason = "keys are named for those who type them")]
         pub(in crate::config) struct $name {
             $(
                 $(#[doc = $doc])*

@@ -71,22 +71,19 @@ impl ActionTable for WebhookTable {
 
     fn config(&self, at: &Place, workshop: &mut Workshop<'_>) -> Option<Config> {
         let Workshop { style, secrets, sink } = workshop;
-        let url = match &self.url {
-            Some(plain) => {
-                if let Some(secret) = self.url_file.as_ref().or(self.url_env.as_ref()) {
-                    let reason = "`url` is given too";
-                    sink.error_fix(&secret.at, reason, "there is one URL: keep one of the two");
-                }
-                Secret::new(plain.value.0.clone())
+        let url = if let Some(plain) = &self.url {
+            if let Some(secret) = self.url_file.as_ref().or(self.url_env.as_ref()) {
+                let reason = "`url` is given too";
+                sink.error_fix(&secret.at, reason, "there is one URL: keep one of the two");
             }
-            None => {
-                let url = secrets.read(self.url_file.as_ref(), self.url_env.as_ref(), sink);
-                if url.is_none() && !sink.blames(at) {
-                    let fix = "add `url = \"https://...\"`, or `url_file` where a token is in it";
-                    sink.error_fix(at, "it is not said where to send", fix);
-                }
-                url?
+            Secret::new(plain.value.0.clone())
+        } else {
+            let url = secrets.read(self.url_file.as_ref(), self.url_env.as_ref(), sink);
+            if url.is_none() && !sink.blames(at) {
+                let fix = "add `url = \"https://...\"`, or `url_file` where a token is in it";
+                sink.error_fix(at, "it is not said where to send", fix);
             }
+            url?
         };
         let usual = webhook::Config::new(url);
         let key = (self.signing_key_file.as_ref(), self.signing_key_env.as_ref());

@@ -123,9 +123,10 @@ impl HostPort {
 
     /// Both as one text.
     pub(in crate::config) fn text(&self) -> String {
-        match self.host.contains(':') {
-            true => format!("[{}]:{}", self.host, self.port),
-            false => format!("{}:{}", self.host, self.port),
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
         }
     }
 }
@@ -198,7 +199,7 @@ impl GoBgpTable {
             flowspec: self.flowspec.as_ref(),
         };
         let routes = routes.resolve(sink);
-        let range = Duration::from_millis(100)..=Duration::from_secs(60);
+        let range = Duration::from_millis(100)..=Duration::from_mins(1);
         let five = Duration::from_secs(5);
         let deadline = within(self.deadline.as_ref(), &range, "100ms to 60s", five, sink);
         let address = self.address.as_ref();
