@@ -266,12 +266,12 @@ fn a_thousand_routes() {
     for number in 0..1_000 {
         setup.announcer.announce(with_med(number, 1, ours));
     }
-    until("all are taken", Duration::from_secs(120), || {
+    until("all are taken", Duration::from_mins(2), || {
         let status = setup.announcer.status();
         if status.announced == 1_000 { Ok(()) } else { Err(format!("{status:?}")) }
     });
     println!("1,000 routes were answered after {:?}", began.elapsed());
-    until("the router has all", Duration::from_secs(120), || {
+    until("the router has all", Duration::from_mins(2), || {
         let count = setup.daemon.count();
         if count >= 1_000 { Ok(()) } else { Err(format!("{count}")) }
     });
