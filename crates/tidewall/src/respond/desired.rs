@@ -36,18 +36,6 @@ pub(super) enum Standing {
     Leaving,
 }
 
-impl Standing {
-    /// In a word or a few.
-    pub(super) fn words(&self) -> String {
-        match self {
-            Self::Waiting => "pending".to_owned(),
-            Self::Announced => "announced".to_owned(),
-            Self::Failed(why) => format!("waits: {why}"),
-            Self::Leaving => "withdrawing".to_owned(),
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Place {
     wants: BTreeMap<MitigationId, Told>,

@@ -321,6 +321,9 @@ impl Post {
     pub(super) fn settle(&mut self, now: Timestamp) {
         loop {
             for (id, outcome) in self.desired.reports(&self.names) {
+                if outcome == MitigationOutcome::Applied {
+                    info!(mitigation = id.0, "mitigation {id} is announced");
+                }
                 let decisions = self.planner.report(id, outcome, now);
                 self.decide(decisions);
             }

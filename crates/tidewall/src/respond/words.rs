@@ -88,9 +88,6 @@ pub(super) fn log(decision: &Decision, quiet: bool) {
             let is_route = mitigation.kind.is_route();
             match change {
                 Change::Update if failed => warn!(mitigation = id, "{line}"),
-                Change::Update if is_route && mitigation.status == MitigationStatus::Active => {
-                    debug!(mitigation = id, "{line}");
-                }
                 Change::Update => debug!(mitigation = id, "{line}"),
                 _ if quiet && !is_route => debug!(mitigation = id, "{line}"),
                 Change::Gone(_) if !is_route => debug!(mitigation = id, "{line}"),
