@@ -182,7 +182,7 @@ impl<'a> Evidence<'a> {
 
     /// Normal packets on which more depends than their number tells, each with the part of them
     /// that may be taken.
-    fn conversations(&self, search: &Search<'_>) -> impl Iterator<Item = (Bits, f64)> + use<> {
+    fn conversations(search: &Search<'_>) -> impl Iterator<Item = (Bits, f64)> + use<> {
         let opens = |r: &FlowRecord| r.tcp_flags.has(TcpFlags::SYN);
         let answers = |r: &FlowRecord| r.tcp_flags.has(TcpFlags::SYN | TcpFlags::ACK);
         let tcp = |r: &FlowRecord| r.protocol == protocol::TCP;
