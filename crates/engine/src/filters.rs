@@ -134,8 +134,7 @@ impl<'a> Evidence<'a> {
             }
             let all = touched.or(&candidate.normal);
             search.normal.share(&all) <= settings.budget
-                && self
-                    .conversations(&search)
+                && Self::conversations(&search)
                     .all(|(those, budget)| search.normal.share_of(&all, &those) <= budget)
         };
         let slow = |touched: &Bits, candidate: &Candidate| {
