@@ -35,7 +35,7 @@ pub struct FilterSettings {
     pub most_rules: usize,
     /// Part of the normal packets that all discarding rules together may take.
     pub budget: f64,
-    /// Part of the normal packets that a rule may take that only slows traffic down.
+    /// The same of all rules that only slow traffic down.
     pub rate_limit_budget: f64,
     /// A further rule must take this part of the attack ...
     pub least_gain: f64,
@@ -128,32 +128,30 @@ impl<'a> Evidence<'a> {
         let search = Search::new(self.attack, self.known(), settings.least_gain);
         let mut chosen: Vec<(Candidate, FilterAction)> = Vec::new();
         let mut left = Bits::all(self.attack.len());
-        let mut touched = Bits::none(self.known().len());
         let discard = |touched: &Bits, candidate: &Candidate| {
             if self.known().is_empty() {
                 return self.is_never_normal(&candidate.rule);
             }
             let all = touched.or(&candidate.normal);
             search.normal.share(&all) <= settings.budget
-                && self
-                    .conversations(&search)
+                && Self::conversations(&search)
                     .all(|(those, budget)| search.normal.share_of(&all, &those) <= budget)
         };
-        let slow = |_: &Bits, candidate: &Candidate| {
-            search.normal.share(&candidate.normal) <= settings.rate_limit_budget
+        let slow = |touched: &Bits, candidate: &Candidate| {
+            let all = touched.or(&candidate.normal);
+            search.normal.share(&all) <= settings.rate_limit_budget
         };
         let passes: [(FilterAction, Bounds<'_>); 2] =
             [(FilterAction::Discard, &discard), (FilterAction::RateLimit(0), &slow)];
         for (action, allowed) in passes {
+            let mut touched = Bits::none(self.known().len());
             while chosen.len() < settings.most_rules
                 && search.attack.share(&left) > 1.0 - settings.enough
             {
                 let allowed = |candidate: &Candidate| allowed(&touched, candidate);
                 let Some(best) = search.best(&left, &touched, &allowed) else { break };
                 left = left.without(&best.attack);
-                if action == FilterAction::Discard {
-                    touched = touched.or(&best.normal);
-                }
+                touched = touched.or(&best.normal);
                 chosen.push((best, action));
             }
         }
@@ -183,7 +181,7 @@ impl<'a> Evidence<'a> {
 
     /// Normal packets on which more depends than their number tells, each with the part of them
     /// that may be taken.
-    fn conversations(&self, search: &Search<'_>) -> impl Iterator<Item = (Bits, f64)> + use<> {
+    fn conversations(search: &Search<'_>) -> impl Iterator<Item = (Bits, f64)> + use<> {
         let opens = |r: &FlowRecord| r.tcp_flags.has(TcpFlags::SYN);
         let answers = |r: &FlowRecord| r.tcp_flags.has(TcpFlags::SYN | TcpFlags::ACK);
         let tcp = |r: &FlowRecord| r.protocol == protocol::TCP;

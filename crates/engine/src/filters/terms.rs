@@ -138,13 +138,15 @@ pub(super) fn is_impossible(flags: FlagMatch) -> bool {
         || has(TcpFlags::FIN) && lacks(TcpFlags::ACK)
 }
 
+/// A field of ports, and the condition on it.
+type Field = (fn(&FlowRecord) -> u16, fn(Vec<u16>) -> Term);
+
 /// The conditions that the attack's dominant values suggest. Lengths depend on what a rule takes
 /// already: see [`lengths`].
 pub(super) fn list(attack: &Records<'_>, least: f64) -> Vec<Term> {
     let all = Bits::all(attack.list.len());
     let shares: Vec<(&FlowRecord, f64)> = attack.shares(&all).collect();
     let mut list = Vec::new();
-    type Field = (fn(&FlowRecord) -> u16, fn(Vec<u16>) -> Term);
     let fields: [Field; 2] =
         [(|r| r.src_port, Term::SourcePorts), (|r| r.dst_port, Term::DestinationPorts)];
     for (port, term) in fields {
