@@ -130,7 +130,13 @@ impl Prepared {
     }
 
     /// Takes over what an earlier run left, and begins to listen.
-    pub fn start(self, policy: &Policy, hub: &Arc<Hub>, clock: Clock) -> anyhow::Result<Responder> {
+    pub fn start(
+        self,
+        policy: &Policy,
+        hub: &Arc<Hub>,
+        frames: Arc<FrameTap>,
+        clock: Clock,
+    ) -> anyhow::Result<Responder> {
         let Self { settings, journal, saved, outlets, outcomes, _tell } = self;
         let planner = Planner::new(settings.planner.clone(), policy)?;
         let actions = notices::check(&settings.actions)?;
