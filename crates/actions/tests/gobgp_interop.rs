@@ -26,7 +26,7 @@ use tidewall_bgp::{FlowSpecRoute, Route, RouteAttributes, UnicastRoute};
 use tidewall_model::{Family, MitigationOutcome};
 
 const DAEMON: &str = "/usr/bin/gobgpd";
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 const FAMILIES: [&str; 4] = ["ipv4", "ipv6", "ipv4-flowspec", "ipv6-flowspec"];
 
 /// A daemon with an interface on loopback; ended with the value.

@@ -41,10 +41,7 @@ pub fn flow_spec_rule(
     if let Some(is_fragment) = filter.fragment {
         // "Is a fragment" alone leaves out the first one.
         let bits = fragment::IS_FRAGMENT | fragment::FIRST;
-        let term = match is_fragment {
-            true => BitmaskTerm::any(bits),
-            false => BitmaskTerm::none(bits),
-        };
+        let term = if is_fragment { BitmaskTerm::any(bits) } else { BitmaskTerm::none(bits) };
         components.push(Component::Fragment(vec![term]));
     }
     let rule = FlowSpecRule::new(destination.family(), components)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tidewall_actions::{ActionEvent, ActionKind, CapturedFrame, Config};
 use tidewall_model::Timestamp;
 
-use crate::live::frames::{FrameTap, Following, MOST_FOLLOWED, MOST_FRAMES};
+use crate::live::frames::{Following, FrameTap, MOST_FOLLOWED, MOST_FRAMES};
 
 /// Frames from before the ban at most; the rest of the capture follows it.
 const MOST_BEFORE: usize = MOST_FRAMES / 2;

@@ -153,6 +153,7 @@ impl Bench {
             notices: notices::Notices::start(actions, &policy().networks).unwrap(),
             outlets,
             hub: Arc::clone(&hub),
+            frames: Arc::default(),
             lost: Arc::default(),
         };
         let mut post = Post::new(parts, now);

@@ -150,9 +150,8 @@ fn announcer_lines(table: &str, announcer: &AnnouncerSettings) -> String {
     let mut lines = String::new();
     let routes: &RouteSettings = match announcer {
         AnnouncerSettings::ExaBgp { config, routes } => {
-            if let Some(pipe) = &config.pipe {
-                _ = writeln!(lines, "pipe = {}", quoted(&pipe.display().to_string()));
-            }
+            let (_, pipe) = config.way.path();
+            _ = writeln!(lines, "pipe = {}", quoted(&pipe.display().to_string()));
             routes
         }
         AnnouncerSettings::GoBgp { config, routes } => {
