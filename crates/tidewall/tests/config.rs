@@ -119,7 +119,7 @@ fn example_file(table: &'static Table, path: &str, text: &mut String) {
     for key in tables {
         let path = format!("{path}{}{}", if path.is_empty() { "" } else { "." }, key.name);
         let list = matches!(key.shape, Shape::Tables(_));
-        *text += &if list { format!("[[{path}]]\n") } else { format!("[{path}]\n") };
+        if list { writeln!(text, "[[{path}]]") } else { writeln!(text, "[{path}]") }.unwrap();
         example_file(key.shape.table().unwrap(), &path, text);
     }
 }
@@ -194,13 +194,13 @@ fn headers(path: &str) -> String {
     let mut text = String::new();
     let (mut table, mut so_far) = (TABLE, String::new());
     for name in path.split('.').filter(|name| !name.is_empty()) {
-        so_far = format!("{so_far}.{name}").trim_start_matches('.').to_owned();
+        format!("{so_far}.{name}").trim_start_matches('.').clone_into(&mut so_far);
         let shape = table.key(name).unwrap().shape;
-        text += &match shape {
-            Shape::Tables(_) => format!("[[{so_far}]]\n"),
-            _ if so_far == path => format!("[{so_far}]\n"),
-            _ => String::new(),
-        };
+        match shape {
+            Shape::Tables(_) => writeln!(text, "[[{so_far}]]").unwrap(),
+            _ if so_far == path => writeln!(text, "[{so_far}]").unwrap(),
+            _ => {}
+        }
         table = shape.table().unwrap();
     }
     text

@@ -318,7 +318,7 @@ const CASES: &[Case] = &[
 
 #[test]
 fn every_mistake_is_shown_where_it_is_with_a_fix() {
-    let mut wrong = String::new();
+    let mut wrong = Vec::new();
     for &(text, line, field, reason, fix) in CASES {
         let all = bad(text);
         let errors: Vec<_> = all.iter().filter(|d| d.severity == Severity::Error).collect();
@@ -332,10 +332,10 @@ fn every_mistake_is_shown_where_it_is_with_a_fix() {
             _ => false,
         };
         if !fits {
-            wrong += &format!("{text}\n{all:#?}\n");
+            wrong.push(format!("{text}\n{all:#?}\n"));
         }
     }
-    assert!(wrong.is_empty(), "{wrong}");
+    assert!(wrong.is_empty(), "{}", wrong.concat());
 }
 
 #[test]
