@@ -38,7 +38,7 @@ use ledger::{Ledger, Scope};
 pub const GOBGP_PORT: u16 = 50_051;
 
 /// Marks our paths where nothing else is configured: a private AS number of RFC 6996.
-pub const TAG: Community = Community(64_512 << 16 | 7_474);
+pub const TAG: Community = Community(64_512 * 0x1_0000 + 7_474);
 
 /// What is under way when we stop may take so long.
 const STOP_WAIT: Duration = Duration::from_millis(2_500);

@@ -55,7 +55,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// A question has this time; more than a slow disk needs.
 const ANSWER: Duration = Duration::from_secs(30);
 /// At the end: time for withdrawals to be confirmed and actions to do what they were told ...
-const CONFIRM: Duration = Duration::from_millis(1000);
+const CONFIRM: Duration = Duration::from_secs(1);
 /// ... and until which everything has ended, or is left.
 const END: Duration = Duration::from_millis(1400);
 
@@ -76,7 +76,7 @@ pub struct Prepared {
     outlets: Vec<Outlet>,
     outcomes: Receiver<RouteOutcome>,
     /// For the announcers' lifetime: without any of them the channel stays open.
-    _tell: Sender<RouteOutcome>,
+    tell_routes: Sender<RouteOutcome>,
 }
 
 /// The running thread.
@@ -126,7 +126,7 @@ impl Prepared {
             .map(|announcer| Outlet::start(announcer, restarting, &tell))
             .collect::<anyhow::Result<_>>()?;
         let settings = settings.clone();
-        Ok(Self { settings, journal, saved, outlets, outcomes, _tell: tell })
+        Ok(Self { settings, journal, saved, outlets, outcomes, tell_routes: tell })
     }
 
     /// Takes over what an earlier run left, and begins to listen.
@@ -137,7 +137,7 @@ impl Prepared {
         frames: Arc<FrameTap>,
         clock: Clock,
     ) -> anyhow::Result<Responder> {
-        let Self { settings, journal, saved, outlets, outcomes, _tell } = self;
+        let Self { settings, journal, saved, outlets, outcomes, tell_routes } = self;
         let planner = Planner::new(settings.planner.clone(), policy)?;
         let actions = notices::check(&settings.actions)?;
         let notices = notices::Notices::start(actions, &policy.networks)?;
@@ -153,7 +153,7 @@ impl Prepared {
             post.begin(saved, clock.now());
             run(post, &messages, clock);
             // Announcers that are told of no more outcomes have ended by now.
-            drop(_tell);
+            drop(tell_routes);
         })?;
         Ok(Responder { handle: Handle(inbox), thread })
     }

@@ -212,7 +212,7 @@ fn download(lot: u64) -> FlowRecord {
     let (flags, bytes) = match lot % 20 {
         0 => (SYN_ACK, [52, 60][lot as usize / 32 % 2]),
         1 => (TcpFlags::ACK, 52),
-        _ => (TcpFlags::ACK | TcpFlags::PSH * (lot as u16 / 64 % 2), 1_500),
+        _ => (TcpFlags::ACK | (TcpFlags::PSH * (lot as u16 / 64 % 2)), 1_500),
     };
     FlowRecord {
         src: 0x6000_0000 | u128::from(lot % 300),

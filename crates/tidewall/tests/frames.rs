@@ -108,7 +108,7 @@ fn batch(live: &Live, out: &mut impl Write, count: u16) -> Vec<u64> {
         if number == 0 {
             let long = [udp("192.0.2.8", number), vec![0; 1 << 16]].concat();
             bytes.extend(packet(time, &long, 1042));
-            bytes.extend(packet(time, &[0xff; 1 << 16], u32::MAX));
+            bytes.extend(packet(time, &vec![0xff; 1 << 16], u32::MAX));
         }
     }
     out.write_all(&bytes).unwrap();

@@ -141,11 +141,11 @@ fn daemons_have_their_own_names_and_paths() {
     else {
         panic!()
     };
-    assert_eq!(exabgp.pipe.as_deref().unwrap().to_str(), Some("/var/run/exabgp.cmd"));
+    assert_eq!(exabgp.way, tidewall_actions::exabgp::Way::pipe("/var/run/exabgp.cmd"));
     assert!(routes.blackhole.as_ref().unwrap().next_hop_v6.is_none());
     let AnnouncerSettings::GoBgp { config, routes } = gobgp else { panic!() };
     assert_eq!((&*config.name, &*config.address), ("go", "[2001:db8::1]:50051"));
-    assert_eq!(config.tag.unwrap().to_string(), "64510:29000");
+    assert_eq!(config.tag.to_string(), "64510:29000");
     assert!(routes.blackhole.is_none() && routes.flow_spec.is_some());
 }
 

@@ -67,9 +67,12 @@ fn flag_terms(flags: FlagMatch) -> Vec<BitmaskTerm> {
 }
 
 fn terms(ranges: &[(u16, u16)]) -> Vec<NumericTerm> {
-    let term = |&(low, high): &(u16, u16)| match low == high {
-        true => vec![NumericTerm::equal(low.into())],
-        false => NumericTerm::between(low.into(), high.into()).to_vec(),
+    let term = |&(low, high): &(u16, u16)| {
+        if low == high {
+            vec![NumericTerm::equal(low.into())]
+        } else {
+            NumericTerm::between(low.into(), high.into()).to_vec()
+        }
     };
     ranges.iter().flat_map(term).collect()
 }

@@ -46,10 +46,10 @@ pub(super) struct Told<'a> {
 /// [`read`] takes, and it would read these alike (a test holds the two against each other).
 #[expect(clippy::inline_always, reason = "a record that is copied costs as much as making it")]
 #[inline(always)]
-pub(super) fn read_plain<'a>(
-    mut records: FlowRecords<'a>,
+pub(super) fn read_plain(
+    mut records: FlowRecords<'_>,
     measure: Measure,
-) -> Option<(FlowRecord, u32, SampledHeader<'a>)> {
+) -> Option<(FlowRecord, u32, SampledHeader<'_>)> {
     let raw = records.next_header()?;
     let link = raw.protocol.link_type()?;
     let frame = frame::dissect(link, raw.header, &measure.tunnels).ok()?;

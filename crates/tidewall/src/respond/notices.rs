@@ -106,7 +106,10 @@ impl Notices {
             match same {
                 Some(runner) => self.runners.push(runner),
                 None => match Runner::start(config, action) {
-                    Ok(runner) => (is_new, _) = (true, self.runners.push(runner)),
+                    Ok(runner) => {
+                        is_new = true;
+                        self.runners.push(runner);
+                    }
                     Err(error) => failed = Some(error),
                 },
             }

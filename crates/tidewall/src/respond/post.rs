@@ -275,7 +275,6 @@ impl Post {
                 self.journal_fails = false;
                 info!("the journal is written again");
             }
-            Ok(()) => {}
             Err(why) if !self.journal_fails => {
                 self.journal_fails = true;
                 error!(
@@ -283,7 +282,7 @@ impl Post {
                      is possible"
                 );
             }
-            Err(_) => {}
+            Ok(()) | Err(_) => {}
         }
     }
 

@@ -59,7 +59,7 @@ pub(super) fn from_past(past: &PastAttack, mitigation: &Mitigation) -> Attack {
     Attack {
         id: AttackId(past.id),
         class: class(&past.class),
-        reason: reason(&past.reason, stand_in.reason),
+        reason: reason(&past.reason, &stand_in.reason),
         started: Timestamp(past.started_ns),
         detected: Timestamp(past.detected_ns),
         ended: past.ended_ns.map(Timestamp),
@@ -79,7 +79,7 @@ pub(super) fn is_of(past: &PastAttack, mitigation: &Mitigation) -> bool {
         && past.direction == mitigation.direction.to_string()
 }
 
-fn reason(past: &PastReason, stand_in: Reason) -> Reason {
+fn reason(past: &PastReason, stand_in: &Reason) -> Reason {
     let units = [Unit::Packets, Unit::Bits, Unit::Flows];
     let metrics = TrafficClass::ALL
         .into_iter()
@@ -91,7 +91,7 @@ fn reason(past: &PastReason, stand_in: Reason) -> Reason {
         limit: past.limit,
         group: past.group.clone(),
         window_ms: past.window_ms,
-        ..stand_in
+        ..*stand_in
     }
 }
 

@@ -81,23 +81,21 @@ fn kind_words(kind: &MitigationKind) -> &'static str {
 /// Writes a decision to the log. `quiet`: nobody is told of notices, so they are no news.
 pub(super) fn log(decision: &Decision, quiet: bool) {
     let line = line(decision);
-    match &decision.what {
-        Decided::Mitigation(change, mitigation) => {
-            let id = mitigation.id.0;
-            let failed = matches!(mitigation.status, MitigationStatus::Failed(_));
-            let is_route = mitigation.kind.is_route();
-            match change {
-                Change::Update if failed => warn!(mitigation = id, "{line}"),
-                Change::Update => debug!(mitigation = id, "{line}"),
-                _ if quiet && !is_route => debug!(mitigation = id, "{line}"),
-                Change::Gone(_) if !is_route => debug!(mitigation = id, "{line}"),
-                Change::Gone(_) => info!(mitigation = id, "{line}"),
-                Change::Apply | Change::Ask | Change::Approve { .. } | Change::Withdraw(_) => {
-                    warn!(mitigation = id, "{line}");
-                }
-            }
+    let Decided::Mitigation(change, mitigation) = &decision.what else {
+        return warn!("{line}");
+    };
+    let id = mitigation.id.0;
+    let failed = matches!(mitigation.status, MitigationStatus::Failed(_));
+    let is_route = mitigation.kind.is_route();
+    match change {
+        Change::Update if failed => warn!(mitigation = id, "{line}"),
+        Change::Update => debug!(mitigation = id, "{line}"),
+        _ if quiet && !is_route => debug!(mitigation = id, "{line}"),
+        Change::Gone(_) if !is_route => debug!(mitigation = id, "{line}"),
+        Change::Gone(_) => info!(mitigation = id, "{line}"),
+        Change::Apply | Change::Ask | Change::Approve { .. } | Change::Withdraw(_) => {
+            warn!(mitigation = id, "{line}");
         }
-        _ => warn!("{line}"),
     }
 }
 
@@ -111,7 +109,8 @@ pub fn at_most(settings: &Settings) -> String {
     let told = match settings.actions.len() {
         0 => String::new(),
         count => {
-            let mut kinds: Vec<&str> = settings.actions.iter().map(|one| one.kind()).collect();
+            let mut kinds: Vec<&str> =
+                settings.actions.iter().map(tidewall_actions::Config::kind).collect();
             kinds.dedup();
             let s = if count == 1 { "" } else { "s" };
             format!(", told to {count} action{s} ({})", kinds.join(", "))

@@ -2,6 +2,7 @@
 //! the capture.
 
 use std::fs;
+use std::iter::repeat_n;
 use std::net::UdpSocket;
 
 use tidewall_collect::SamplingOrigin;
@@ -15,7 +16,7 @@ use crate::traffic::{
 
 /// What pmacctd exports about records through a plugin; `None` when it is not installed.
 fn exported(plugin: &str, settings: &[&str], records: &[FlowRecord]) -> Option<Vec<Vec<u8>>> {
-    exporting(plugin, settings, records, |socket, process| receive(socket, process))
+    exporting(plugin, settings, records, receive)
 }
 
 /// What sfprobe exports about records. What waits within pmacctd at the end comes late or never, so
@@ -24,7 +25,7 @@ fn sampled(settings: &[&str], records: &[FlowRecord]) -> Option<Decoded> {
     const MORE: usize = 1000;
     let mut more = *records.last()?;
     more.src_port = more.src_port.wrapping_add(1);
-    let followed: Vec<_> = records.iter().copied().chain([more; MORE]).collect();
+    let followed: Vec<_> = records.iter().copied().chain(repeat_n(more, MORE)).collect();
     let decode = |datagrams: &[Vec<u8>]| {
         let mut decoded = decode_sflow(datagrams, LengthMode::IpHeader);
         decoded.flows.retain(|(record, _)| tuple(record) != tuple(&more));

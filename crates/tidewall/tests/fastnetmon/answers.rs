@@ -95,7 +95,7 @@ fn exabgp_announces_what_was_typed() {
     else {
         panic!()
     };
-    assert_eq!(config.pipe, Some(PathBuf::from("/var/run/exabgp.cmd")));
+    assert_eq!(config.way, tidewall_actions::exabgp::Way::pipe("/var/run/exabgp.cmd"));
     let blackhole = routes.blackhole.as_ref().unwrap();
     assert_eq!(blackhole.next_hop_v4, Some("10.0.3.114".parse().unwrap()));
     assert_eq!(blackhole.attributes.communities, ["65001:666".parse().unwrap()]);

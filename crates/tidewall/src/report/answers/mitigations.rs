@@ -199,9 +199,12 @@ fn time_left(left: u64) -> String {
 
 /// Of `tidewall ban` and all else that decides something: a line for each decision.
 pub fn decisions(answer: &Value) -> String {
-    let lines = list(&answer["decisions"]).iter();
-    let out: String = lines.map(|decision| format!("{}\n", text(decision, &["text"]))).collect();
-    if out.is_empty() { "Nothing had to be changed.\n".to_owned() } else { out }
+    let lines = list(&answer["decisions"]).iter().map(|decision| text(decision, &["text"]));
+    let lines: Vec<&str> = lines.collect();
+    if lines.is_empty() {
+        return "Nothing had to be changed.\n".to_owned();
+    }
+    lines.join("\n") + "\n"
 }
 
 /// Of `tidewall actions`.
