@@ -42,6 +42,7 @@ fn a_frame_becomes_a_record() {
         dst: 0x0a0a_0add,
         packets: 1,
         bytes: 64,
+        link_bytes: 18,
         sampling,
         src_port: 1025,
         dst_port: 80,

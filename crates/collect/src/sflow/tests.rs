@@ -111,6 +111,7 @@ fn expected() -> FlowRecord {
         tcp_flags: TcpFlags(TcpFlags::SYN | TcpFlags::ACK),
         protocol: 6,
         ttl: 64,
+        link_bytes: 18,
         ..FlowRecord::default()
     }
 }

@@ -147,7 +147,7 @@ fn wrong_fields_are_named() {
         (r#"{"ask":"ban"}"#, "missing field `target`"),
         (r#"{"ask":"approve","id":"7"}"#, "expected u64"),
         (r#"{"ask":"everything"}"#, "unknown variant `everything`"),
-        ("[[[[", "EOF while parsing"),
+        ("[[[[", "invalid type: sequence"),
         ("", "EOF while parsing"),
     ] {
         let answer = desk.ask(line);

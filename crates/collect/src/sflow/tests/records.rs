@@ -18,17 +18,18 @@ fn headers_of_every_protocol_that_carries_ip() {
         dst: 0x2001_0db8 << 96 | 2,
         family: Family::V6,
         bytes,
+        link_bytes: 0,
         ..expected()
     };
     let labelled = [&[0x00, 0x01, 0x01, 64][..], &ipv4()].concat();
     let ppp = [&[0x00, 0x57][..], &ipv6()].concat();
     let hdlc = [&[0xff, 0x03, 0x00, 0x21][..], &ipv4()].concat();
     for (protocol, bytes, record) in [
-        (11, ipv4(), FlowRecord { bytes: 1500, ..expected() }),
+        (11, ipv4(), FlowRecord { bytes: 1500, link_bytes: 0, ..expected() }),
         (12, ipv6(), v6(1500)),
-        (13, labelled, FlowRecord { bytes: 1500, ..expected() }),
+        (13, labelled, FlowRecord { bytes: 1500, link_bytes: 0, ..expected() }),
         (7, ppp, v6(1500)),
-        (14, hdlc, FlowRecord { bytes: 1500, ..expected() }),
+        (14, hdlc, FlowRecord { bytes: 1500, link_bytes: 0, ..expected() }),
     ] {
         let (found, detail) = of(&[header(protocol, 1500, 0, &bytes)]);
         assert_eq!(found, record, "header protocol {protocol}");
@@ -97,6 +98,7 @@ fn fields_instead_of_a_header() {
         src: 0xc000_0201,
         dst: 0xc633_6407,
         bytes: 1418,
+        link_bytes: 18,
         sampling: SamplingRate::new(512),
         src_port: 53,
         dst_port: 40_000,
@@ -208,7 +210,7 @@ fn discarded_packets() {
 /// T36: the flags lie in the last byte of these 52, one less and they are not known.
 #[test]
 fn a_header_cut_behind_the_ports() {
-    let full = FlowRecord { bytes: 1522, vlan: 100, ..expected() };
+    let full = FlowRecord { bytes: 1522, link_bytes: 22, vlan: 100, ..expected() };
     let cut = |length| of(&[header(1, 1522, 4, &tagged_frame()[..length])]).0;
     assert_eq!(cut(52), full);
     assert_eq!(cut(51), FlowRecord { tcp_flags: TcpFlags(0), ..full });
