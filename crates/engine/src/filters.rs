@@ -18,6 +18,8 @@ use search::{Bounds, Candidate, Search};
 
 /// With fewer remembered records nothing is known of the target's normal traffic.
 pub const LEAST_REMEMBERED: usize = 20;
+/// With fewer remembered openings of connections, nothing is known of how clients open theirs.
+const LEAST_OPENINGS: usize = 5;
 /// A rule that only slows traffic down lets at least so many bytes per second pass.
 const LEAST_RATE: f64 = 12_500.0;
 /// Most of the normal connections' openings, of answers to the target's own, or of its UDP that
@@ -128,8 +130,13 @@ impl<'a> Evidence<'a> {
         let search = Search::new(self.attack, self.known(), settings.least_gain);
         let mut chosen: Vec<(Candidate, FilterAction)> = Vec::new();
         let mut left = Bits::all(self.attack.len());
+        let openings = search.attack.which(is_opening);
+        let remembered = self.known().iter().filter(|record| is_opening(record)).count();
         let discard = |touched: &Bits, candidate: &Candidate| {
-            if self.known().is_empty() {
+            let opens = remembered < LEAST_OPENINGS
+                && candidate.rule.source.is_none()
+                && candidate.attack.and(&openings).iter().next().is_some();
+            if self.known().is_empty() || opens {
                 return self.is_never_normal(&candidate.rule);
             }
             let all = touched.or(&candidate.normal);
@@ -182,13 +189,11 @@ impl<'a> Evidence<'a> {
     /// Normal packets on which more depends than their number tells, each with the part of them
     /// that may be taken.
     fn conversations(search: &Search<'_>) -> impl Iterator<Item = (Bits, f64)> + use<> {
-        let opens = |r: &FlowRecord| r.tcp_flags.has(TcpFlags::SYN);
         let answers = |r: &FlowRecord| r.tcp_flags.has(TcpFlags::SYN | TcpFlags::ACK);
-        let tcp = |r: &FlowRecord| r.protocol == protocol::TCP;
         let normal = &search.normal;
         [
-            normal.which(|r| tcp(r) && opens(r) && !answers(r)),
-            normal.which(|r| tcp(r) && answers(r)),
+            normal.which(is_opening),
+            normal.which(|r| r.protocol == protocol::TCP && answers(r)),
             normal.which(|r| r.protocol == protocol::UDP),
         ]
         .into_iter()
@@ -218,4 +223,10 @@ impl<'a> Evidence<'a> {
             }
         }
     }
+}
+
+/// Does it open a connection?
+fn is_opening(record: &FlowRecord) -> bool {
+    let flags = record.tcp_flags;
+    record.protocol == protocol::TCP && flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::ACK)
 }

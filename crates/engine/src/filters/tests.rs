@@ -159,6 +159,23 @@ fn a_syn_flood_spares_real_openings() {
     assert!(flags.set & SYN != 0 && flags.clear & ACK != 0);
 }
 
+/// A host whose clients keep their connections: that none was opened lately tells nothing of how they
+/// open the next one.
+#[test]
+fn openings_are_not_discarded_where_none_is_remembered() {
+    let normal = many(200, |n| tcp(40_000 + n as u16, 443, ACK, 52 + n % 7 * 200));
+    let attack = many(300, |n| tcp(n as u16, 443, SYN, 40));
+    let filters = propose(&attack, &normal);
+    assert!(!filters.is_empty() && takes_all(&filters), "{filters:?}");
+    for filter in &filters {
+        assert!(matches!(filter.rule.action, FilterAction::RateLimit(_)), "{filter:?}");
+    }
+    // Flags that no connection has are none that a client opens one with.
+    let attack = many(300, |n| tcp(n as u16, 443, SYN | TcpFlags::FIN, 40));
+    let filters = propose(&attack, &normal);
+    assert_eq!(filters[0].rule.action, FilterAction::Discard, "{filters:?}");
+}
+
 /// Few packets, and yet all that the host opens: a hundredth of the packets is not the measure.
 #[test]
 fn rare_answers_to_the_targets_own_connections_are_not_cut_off() {
