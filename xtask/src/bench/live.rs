@@ -4,10 +4,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "measures processes by the clock on the wall")]
 
+mod answer;
 mod lab;
 mod latency;
 mod receiver;
 mod report;
+mod router;
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -17,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use self::lab::Lab;
-use self::receiver::{Kind, Receiver};
+use self::receiver::{Answer, Kind, Receiver};
 use crate::command::{command, output, run as run_command, works};
 
 /// Options of the live benchmarks.
@@ -34,7 +36,7 @@ pub(crate) struct Options {
     rate: u32,
     /// Only these parts.
     #[arg(long, value_enum, value_delimiter = ',', requires = "live",
-          default_values = ["cost", "ceiling", "memory", "latency"])]
+          default_values = ["cost", "ceiling", "memory", "latency", "script", "route"])]
     parts: Vec<Part>,
 }
 
@@ -48,6 +50,10 @@ enum Part {
     Memory,
     /// From the first packet of an attack to its event.
     Latency,
+    /// From the first packet of an attack to the first instruction of the notify script.
+    Script,
+    /// From the first packet of an attack to the route in a router's table.
+    Route,
 }
 
 /// What carries the load.
@@ -175,6 +181,14 @@ pub(super) fn run(options: &Options) -> Result<String> {
     if wants(Part::Latency) {
         text += &report::latencies(&latency::measure(&bench)?);
     }
+    if wants(Part::Script) {
+        text += &report::scripts(&answer::measure(&bench, Answer::Script)?);
+    }
+    if wants(Part::Route) {
+        let there = router::is_there();
+        let list = there.then(|| answer::measure(&bench, Answer::Route)).transpose()?;
+        text += &report::routes(list.as_deref());
+    }
     Ok(text)
 }
 
@@ -231,7 +245,7 @@ impl Bench {
         if kind.is_peer() && medium == Medium::AfXdp {
             return Ok(None);
         }
-        Receiver::start(self, kind, medium, networks).map(Some)
+        Receiver::start(self, kind, medium, networks, Answer::Event).map(Some)
     }
 
     /// Sends; the words are those of `tidewall generate`.

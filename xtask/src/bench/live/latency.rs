@@ -1,6 +1,6 @@
 //! From the first packet of an attack to its event.
 
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,9 +13,11 @@ pub(super) const TIMES: [u32; 3] = [2, 4, 10];
 /// What carries the attack.
 pub(super) const MEDIA: [Medium; 3] = [Medium::Sflow, Medium::Netflow9, Medium::AfPacket];
 /// Packets that a record stands for, of a sample or a flow.
-const SCALE: u32 = 1000;
+pub(super) const SCALE: u32 = 1000;
+/// Who is attacked.
+pub(super) const TARGET: &str = "10.0.99.99";
 /// Nobody waits longer.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Seconds, in order; an attack that was not found is missing.
 pub(super) struct Latency {
@@ -54,18 +56,28 @@ fn one(bench: &Bench, kind: Kind, medium: Medium, times: u32, run: u32) -> Resul
     let scale = if medium.is_mirror() { 1 } else { SCALE };
     let rate = (times * THRESHOLD / scale).to_string();
     let after = (2.0 + 0.37 * f64::from(run % 7)).to_string();
-    let mut words = vec!["--seconds", "60", "--rate", "500", "--attack", "10.0.99.99"];
-    words.extend(["--attack-rate", &rate, "--attack-after", &after]);
+    let generator = attack(bench, medium, &rate, &after)?;
+    let event = receiver.event(PATIENCE);
+    let began = began(generator)?;
+    Ok(event?.zip(began).map(|(event, began)| event - began))
+}
+
+/// Starts ordinary traffic, and after so many seconds an attack of so many records a second.
+pub(super) fn attack(bench: &Bench, medium: Medium, rate: &str, after: &str) -> Result<Child> {
+    let mut words = vec!["--seconds", "60", "--rate", "500", "--attack", TARGET];
+    words.extend(["--attack-rate", rate, "--attack-after", after]);
     match medium {
         Medium::Sflow => words.extend(["--sampling", "1000"]),
         Medium::Netflow9 => words.extend(["--packets", "1000"]),
         _ => {}
     }
-    let generator = bench.generator(medium, &words).stdout(Stdio::piped()).spawn()?;
-    let event = receiver.event(PATIENCE);
+    Ok(bench.generator(medium, &words).stdout(Stdio::piped()).spawn()?)
+}
+
+/// Ends the generator; when its attack began, in seconds since 1970.
+pub(super) fn began(generator: Child) -> Result<Option<f64>> {
     let said = end(generator)?;
     let line = said.lines().last().context("the generator said nothing")?;
     let sent: Generated = serde_json::from_str(line)?;
-    let began = sent.attack.and_then(|attack| attack.began);
-    Ok(event?.zip(began).map(|(event, began)| event - began))
+    Ok(sent.attack.and_then(|attack| attack.began))
 }

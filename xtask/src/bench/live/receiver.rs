@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{Bench, Medium, lab};
+use super::{Bench, Medium, lab, router};
 use crate::command::{output, works};
 
 /// The package's program.
@@ -52,6 +52,17 @@ impl Kind {
     }
 }
 
+/// What it does about an attack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It tells; FastNetMon can only by its script.
+    Event,
+    /// It calls the script.
+    Script,
+    /// It calls the script and announces a blackhole to the router.
+    Route,
+}
+
 /// Processor time in seconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cpu {
@@ -82,9 +93,11 @@ impl<'a> Receiver<'a> {
         kind: Kind,
         medium: Medium,
         networks: &[&str],
+        answer: Answer,
     ) -> Result<Self> {
         let folder = &bench.lab.folder;
         _ = fs::remove_file(events_file(folder));
+        write_script(folder)?;
         let mut program = match kind {
             Kind::Count => bench.lab.receiver.command(&bench.count),
             Kind::Tidewall => bench.lab.receiver.command(&bench.tidewall),
@@ -98,11 +111,11 @@ impl<'a> Receiver<'a> {
             },
             Kind::Tidewall => {
                 let file = folder.join("tidewall.toml");
-                fs::write(&file, tidewall_configuration(folder, medium, networks))?;
+                fs::write(&file, tidewall_configuration(folder, medium, networks, answer)?)?;
                 program.args(["run", "--config"]).arg(file)
             }
             Kind::Tracking | Kind::NoTracking => {
-                let file = fastnetmon_configuration(folder, kind, medium, networks)?;
+                let file = fastnetmon_configuration(folder, kind, medium, networks, answer)?;
                 program.arg("--configuration_file").arg(file);
                 program.arg("--log_file").arg(folder.join("fastnetmon.log"));
                 program.arg("--disable_pid_logic")
@@ -191,6 +204,12 @@ impl<'a> Receiver<'a> {
                 }
             }
         }
+        self.script_call(patience)
+    }
+
+    /// Waits for the first call of the script; gives the time that it wrote itself.
+    pub(super) fn script_call(&self, patience: Duration) -> Result<Option<f64>> {
+        let folder = &self.bench.lab.folder;
         let begin = Instant::now();
         while begin.elapsed() < patience {
             let text = fs::read_to_string(events_file(folder)).unwrap_or_default();
@@ -227,13 +246,24 @@ fn ask(folder: &Path, question: &str) -> Result<BufReader<UnixStream>> {
     Ok(BufReader::new(stream))
 }
 
-fn now() -> f64 {
+/// Seconds since 1970.
+pub(super) fn now() -> f64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.unwrap_or_default().as_secs_f64()
 }
 
 fn events_file(folder: &Path) -> PathBuf {
     folder.join("events")
+}
+
+/// The script of both: the first thing it does is to write the time.
+fn write_script(folder: &Path) -> Result<()> {
+    let script = folder.join("notify");
+    let line =
+        format!("#!/bin/sh\ndate +%s.%N >> {}\ncat > /dev/null\n", events_file(folder).display());
+    fs::write(&script, line)?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    Ok(())
 }
 
 /// The count of packets in the package's metrics.
@@ -253,7 +283,12 @@ fn cpu_of(stat: &str) -> Option<Cpu> {
     Some(Cpu { user: seconds()?, system: seconds()? })
 }
 
-fn tidewall_configuration(folder: &Path, medium: Medium, networks: &[&str]) -> String {
+fn tidewall_configuration(
+    folder: &Path,
+    medium: Medium,
+    networks: &[&str],
+    answer: Answer,
+) -> Result<String> {
     let port = |on: bool| if on { format!("[\"0.0.0.0:{}\"]", medium.port()) } else { "[]".into() };
     let sflow = port(medium == Medium::Sflow);
     let netflow = port(medium != Medium::Sflow && !medium.is_mirror());
@@ -263,12 +298,25 @@ fn tidewall_configuration(folder: &Path, medium: Medium, networks: &[&str]) -> S
          [service]\ncontrol = \"{}\"\n",
         folder.join("control.sock").display()
     );
+    if answer != Answer::Event {
+        // The journal is on the way to every answer; it begins empty.
+        let state = folder.join("state");
+        _ = fs::remove_dir_all(&state);
+        fs::create_dir(&state)?;
+        let script = folder.join("notify");
+        let (state, script) = (state.display(), script.display());
+        _ = writeln!(text, "state = \"{state}\"\n[[script]]\npath = \"{script}\"");
+    }
+    if answer == Answer::Route {
+        text += &router::speaker();
+        text += "[mitigation]\nmode = \"automatic\"\nladder = [\"notify\", \"blackhole\"]\n";
+    }
     if medium.is_mirror() {
         let engine = if medium == Medium::AfXdp { "af_xdp" } else { "af_packet" };
         let link = lab::RECEIVER_LINK;
         _ = writeln!(text, "[[mirror]]\nengine = \"{engine}\"\ninterfaces = [\"{link}\"]");
     }
-    text
+    Ok(text)
 }
 
 /// The package's own sample configuration with what this needs changed.
@@ -277,14 +325,10 @@ fn fastnetmon_configuration(
     kind: Kind,
     medium: Medium,
     networks: &[&str],
+    answer: Answer,
 ) -> Result<PathBuf> {
     let list = folder.join("networks_list");
     fs::write(&list, networks.join("\n") + "\n")?;
-    let script = folder.join("notify");
-    let line =
-        format!("#!/bin/sh\ndate +%s.%N >> {}\ncat > /dev/null\n", events_file(folder).display());
-    fs::write(&script, line)?;
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
     let on = |on: bool| if on { "on" } else { "off" }.to_owned();
     let path = |name: &str| folder.join(name).display().to_string();
     let values = [
@@ -305,6 +349,9 @@ fn fastnetmon_configuration(
         ("netflow", on(medium != Medium::Sflow && !medium.is_mirror())),
         ("mirror_afpacket", on(medium == Medium::AfPacket)),
         ("interfaces", lab::RECEIVER_LINK.to_owned()),
+        ("gobgp", on(answer == Answer::Route)),
+        ("gobgp_announce_host", on(true)),
+        ("gobgp_next_hop", router::NEXT_HOP.to_owned()),
     ];
     let sample = fs::read_to_string("/etc/fastnetmon.conf").unwrap_or_default();
     let mut text = String::new();

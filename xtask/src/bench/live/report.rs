@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
+use super::answer::{Answered, TIMES as ANSWERED_TIMES};
 use super::latency::{Latency, MEDIA, TIMES};
 use super::receiver::{Kind, NETWORKS};
 use super::{Bench, Ceiling, Cost, Medium, Memory};
@@ -159,15 +160,61 @@ pub(super) fn latencies(list: &[Latency]) -> String {
     text + "\n"
 }
 
+/// Times to the notify script.
+pub(super) fn scripts(list: &[Answered]) -> String {
+    let about = format!(
+        "### From the first attack packet to the notify script, seconds\n\n\
+         Least / median / most, at {ANSWERED_TIMES} times the limit. Both call the same script, which \
+         first writes the time; tidewall writes its journal to the disk before.\n\n"
+    );
+    about + &answers(list)
+}
+
+/// Times to the route; none without a router.
+pub(super) fn routes(list: Option<&[Answered]>) -> String {
+    let mut text = String::from(
+        "### From the first attack packet to the route in a router's table, seconds\n\n",
+    );
+    let Some(list) = list else {
+        return text + "`gobgpd` is not installed here: apt-get install gobgpd.\n\n";
+    };
+    let _ = write!(
+        text,
+        "Least / median / most, at {ANSWERED_TIMES} times the limit, until `gobgp monitor global rib` \
+         shows the attacked address. tidewall: its own BGP session with gobgpd, journal on; \
+         FastNetMon: its calls to gobgpd's API on the same machine. Both call their script, too.\n\n"
+    );
+    text + &answers(list)
+}
+
+fn answers(list: &[Answered]) -> String {
+    let mut text =
+        String::from("| | tidewall | FastNetMon | ratio of medians |\n|---|--:|--:|--:|\n");
+    for medium in MEDIA {
+        let of = |kind| list.iter().find(|a| (a.medium, a.kind) == (medium, kind));
+        let (ours, peer) = (of(Kind::Tidewall), of(Kind::Tracking));
+        let shown =
+            |a: Option<&Answered>| a.map_or("–".to_owned(), |a| spread_of(&a.seconds, a.runs));
+        let median =
+            |a: Option<&Answered>| a.and_then(|a| a.seconds.get(a.seconds.len() / 2).copied());
+        let times = ratio(median(peer), median(ours));
+        let _ =
+            writeln!(text, "| {} | {} | {} | {times} |", medium.name(), shown(ours), shown(peer));
+    }
+    text + "\n"
+}
+
 fn spread(latency: Option<&Latency>) -> String {
-    let Some(latency) = latency else { return "–".to_owned() };
-    let list = &latency.seconds;
-    let (Some(least), Some(most)) = (list.first(), list.last()) else {
+    latency.map_or("–".to_owned(), |latency| spread_of(&latency.seconds, latency.runs))
+}
+
+fn spread_of(seconds: &[f64], runs: u32) -> String {
+    let (Some(least), Some(most)) = (seconds.first(), seconds.last()) else {
         return "not found".to_owned();
     };
-    let missed = latency.runs as usize - list.len();
+    let missed = runs as usize - seconds.len();
     let missed = if missed > 0 { format!(", {missed} not found") } else { String::new() };
-    let median = list.get(list.len() / 2).unwrap_or(least);
+    let median = seconds.get(seconds.len() / 2).unwrap_or(least);
     format!("{least:.2} / {median:.2} / {most:.2}{missed}")
 }
 
@@ -209,5 +256,18 @@ mod tests {
         assert_eq!(spread(Some(&latency(vec![0.1, 0.3]))), "0.10 / 0.30 / 0.30, 1 not found");
         assert_eq!(spread(Some(&latency(vec![]))), "not found");
         assert_eq!(spread(None), "–");
+    }
+
+    #[test]
+    fn answers_have_a_row_for_each_medium_and_words_without_a_router() {
+        let answered = |kind, seconds| Answered { medium: Medium::Sflow, kind, seconds, runs: 3 };
+        let list = [
+            answered(Kind::Tidewall, vec![0.2, 0.25, 0.4]),
+            answered(Kind::Tracking, vec![1.0, 2.0]),
+        ];
+        let row = "| sFlow | 0.20 / 0.25 / 0.40 | 1.00 / 2.00 / 2.00, 1 not found | 8.0x |\n";
+        assert!(scripts(&list).contains(row), "{}", scripts(&list));
+        assert!(routes(Some(&list)).contains(row));
+        assert!(routes(None).contains("not installed"));
     }
 }
