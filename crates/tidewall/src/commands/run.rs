@@ -22,7 +22,6 @@ use crate::control::{Asked, Question, Server, Socket, answer as answers};
 use crate::live::clock::Clock;
 use crate::live::hub::Hub;
 use crate::live::state;
-use crate::live::worker::WorkerStatus;
 use crate::live::{Live, Plan, Sources, Standing, networks};
 use crate::log::{self, LogFormat};
 use crate::pid_file::PidFile;
@@ -76,7 +75,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mut ours = vec![control.clone()];
     ours.extend(pid_file.as_ref().map(|file| file.path().to_owned()));
     let control = open_control(&control, &mut ours);
-    if let Some(folder) = &plan.state {
+    if let Some(folder) = &plan.service.state {
         privileges::make_folder(folder)?;
         ours.extend(state::belongings(folder));
     }
@@ -168,7 +167,7 @@ fn plan_of(args: &RunArgs, loaded: &Loaded) -> anyhow::Result<Plan> {
         flows: loaded.flows.clone(),
         listen: loaded.listen.clone(),
         mirrors: loaded.mirrors.clone(),
-        state: loaded.service.state.clone(),
+        service: loaded.service.clone(),
     })
 }
 
@@ -263,7 +262,9 @@ fn follow_addresses(args: &RunArgs, loaded: &Loaded, live: &mut Live) {
             info!("the machine's addresses have changed; ours are now {}", {
                 list(&plan.policy.networks)
             });
-            live.reload(&plan);
+            if let Err(error) = live.reload(&plan) {
+                warn!("{error:#}");
+            }
         }
         Ok(_) => {}
         Err(error) => warn!("{error:#}"),
@@ -284,9 +285,10 @@ fn reload(args: &RunArgs, loaded: &mut Loaded, live: &mut Live) -> Result<String
         for warning in &new.warnings {
             warn!("{warning}");
         }
-        let plan = plan_of(args, &new).map_err(|error| format!("{error:#}"))?;
+        let reloaded = plan_of(args, &new).and_then(|plan| live.reload(&plan));
+        let said = reloaded.map_err(|error| live.explain(&error))?;
         *loaded = new;
-        Ok(live.reload(&plan))
+        Ok(said)
     });
     _ = sd_notify::notify(&[NotifyState::Ready]);
     result
@@ -300,7 +302,6 @@ fn serve(
     let Some(socket) = socket else { return Ok(None) };
     let desk = Desk {
         hub: Arc::clone(&live.hub),
-        workers: live.workers.clone(),
         clock: live.clock,
         started: live.clock.now(),
         messages: messages.into(),
@@ -311,7 +312,6 @@ fn serve(
 /// Answers what the control socket is asked.
 struct Desk {
     hub: Arc<Hub>,
-    workers: Vec<Arc<WorkerStatus>>,
     clock: Clock,
     started: Timestamp,
     messages: Outbox,
@@ -331,9 +331,9 @@ impl Asked for Desk {
         let snapshot = self.hub.snapshot();
         Ok(match question {
             Question::Status => {
-                answers::status(&snapshot, &self.workers, self.started, self.clock.now())
+                answers::status(&snapshot, &self.hub.roster(), self.started, self.clock.now())
             }
-            Question::Exporters => answers::exporters(&self.workers),
+            Question::Exporters => answers::exporters(&self.hub.roster()),
             Question::Hosts { top } => answers::hosts(&snapshot, *top),
             Question::Networks => answers::networks(&snapshot),
             Question::Attacks { all } => answers::attacks(&self.hub, *all),
