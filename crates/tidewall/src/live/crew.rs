@@ -10,7 +10,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use tidewall_capture::udp::UdpPort;
 use tidewall_model::SamplingRate;
 use tracing::{error, info};

@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Time between two looks whether workers have ended.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// What workers know, by port.
+type Memories = BTreeMap<u16, Arc<Vec<Memory>>>;
+
 /// What a plan has that is not received from yet, and what becomes of the teams there are.
 struct Difference {
     new: Vec<(Site, SamplingRate)>,
@@ -50,12 +53,13 @@ impl Crew {
         let difference = self.difference(plan)?;
         let grown = self.grow(plan, &difference)?;
         let opened = self.open(plan, &difference)?;
-        let words = self.words(&difference, &opened);
+        let resized = self.resized(&difference);
+        let words = self.words(&difference, &opened, &resized);
         // Both sockets see a frame until the old one has heard it.
         for team in self.leaving(&difference).filter(|team| team.site.port().is_none()) {
             team.posts.iter().for_each(|post| post.tell(Word::Leave));
         }
-        let memories = self.memories(&difference, &opened);
+        let memories = self.memories(&opened, &resized);
         let start = |site: &Site| Start { plan, state, memories: known(&memories, site) };
         let mut teams = Vec::new();
         for open in opened {
@@ -71,7 +75,7 @@ impl Crew {
                 self.teams[team].posts.push(post);
             }
         }
-        self.deal(&difference, &memories)?;
+        self.deal(&resized, &memories, difference.workers)?;
         self.dismiss(difference)?;
         self.teams.append(&mut teams);
         self.adjust(plan);
@@ -164,14 +168,10 @@ impl Crew {
     }
 
     /// What those who listen for NetFlow and IPFIX know, by port, where others will need it.
-    fn memories(
-        &self,
-        difference: &Difference,
-        opened: &[OpenSite],
-    ) -> BTreeMap<u16, Arc<Vec<Memory>>> {
-        let resized = self.resized(difference).map(|at| &self.teams[at].site);
+    fn memories(&self, opened: &[OpenSite], resized: &[usize]) -> Memories {
+        let resized = resized.iter().map(|at| &self.teams[*at].site);
         let sites = resized.chain(opened.iter().map(|open| &open.site));
-        let mut memories = BTreeMap::new();
+        let mut memories = Memories::new();
         for port in sites.filter_map(Site::port) {
             memories.entry(port).or_insert_with(|| {
                 let (answer, told) = channel();
@@ -187,35 +187,32 @@ impl Crew {
     }
 
     /// Teams that stay and have another number of workers than they should have.
-    fn resized<'a>(&'a self, difference: &'a Difference) -> impl Iterator<Item = usize> + 'a {
-        (0..difference.stays.len()).filter(|at| {
+    fn resized(&self, difference: &Difference) -> Vec<usize> {
+        let differs = |at: &usize| {
             let team = &self.teams[*at];
             let stays = difference.stays[*at].is_some() && team.port.is_some();
             stays && team.posts.len() != difference.workers
-        })
+        };
+        (0..self.teams.len()).filter(differs).collect()
     }
 
-    /// Has the sockets of each port get what comes that are to stay. An exporter may belong to
-    /// another worker then, which knows its templates before.
-    fn deal(
-        &mut self,
-        difference: &Difference,
-        memories: &BTreeMap<u16, Arc<Vec<Memory>>>,
-    ) -> Result<()> {
-        for (at, _) in difference.stays.iter().enumerate().filter(|(_, stays)| stays.is_some()) {
-            let team = &mut self.teams[at];
-            let (Some(port), Some(number)) = (&team.port, team.site.port()) else { continue };
-            let Some(memories) = memories.get(&number) else { continue };
+    /// Has so many sockets of each port get what comes. An exporter may belong to another worker
+    /// then, which knows its templates before.
+    fn deal(&mut self, resized: &[usize], memories: &Memories, workers: usize) -> Result<()> {
+        for at in resized {
+            let team = &mut self.teams[*at];
+            let Some(port) = &team.port else { continue };
+            let known = team.site.port().and_then(|number| memories.get(&number));
             let (done, all_done) = channel();
             for post in &team.posts {
-                post.tell(Word::Learn(Arc::clone(memories), done.clone()));
+                post.tell(Word::Learn(known.cloned().unwrap_or_default(), done.clone()));
             }
             drop(done);
             // Ends when no worker has it any more.
             _ = all_done.recv_timeout(PATIENCE);
-            port.deal(difference.workers)?;
+            port.deal(workers)?;
             // The kernel numbers sockets: the last one goes first.
-            while team.posts.len() > difference.workers {
+            while team.posts.len() > workers {
                 let Some(post) = team.posts.pop() else { break };
                 post.tell(Word::Leave);
                 self.left.count(&post.end()?);
@@ -244,13 +241,15 @@ impl Crew {
         Ok(())
     }
 
-    fn words(&self, difference: &Difference, opened: &[OpenSite]) -> Vec<String> {
-        let list = |sites: &mut dyn Iterator<Item = &Site>| {
-            sites.map(ToString::to_string).collect::<Vec<_>>().join(", ")
-        };
-        let news = list(&mut opened.iter().map(|open| &open.site));
-        let leaving = list(&mut self.leaving(difference).map(|team| &team.site));
-        let resized = list(&mut self.resized(difference).map(|at| &self.teams[at].site));
+    fn words(
+        &self,
+        difference: &Difference,
+        opened: &[OpenSite],
+        resized: &[usize],
+    ) -> Vec<String> {
+        let news = list(opened.iter().map(|open| &open.site));
+        let leaving = list(self.leaving(difference).map(|team| &team.site));
+        let resized = list(resized.iter().map(|at| &self.teams[*at].site));
         let workers = format!("{} workers each for", difference.workers);
         let told = [("received from:", news), ("no longer:", leaving), (&*workers, resized)];
         let told = told.into_iter().filter(|(_, list)| !list.is_empty());
@@ -258,7 +257,11 @@ impl Crew {
     }
 }
 
-fn known<'a>(memories: &'a BTreeMap<u16, Arc<Vec<Memory>>>, site: &Site) -> &'a [Memory] {
+fn list<'a>(sites: impl Iterator<Item = &'a Site>) -> String {
+    sites.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn known<'a>(memories: &'a Memories, site: &Site) -> &'a [Memory] {
     let port = site.port().and_then(|port| memories.get(&port));
     port.map_or(&[], |list| list.as_slice())
 }
