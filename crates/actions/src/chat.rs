@@ -55,7 +55,7 @@ pub enum Service {
 }
 
 /// Settings of a chat.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Name in status and logs.
     pub name: String,

@@ -14,7 +14,7 @@ pub(crate) fn now() -> Timestamp {
 }
 
 /// A time zone in which times are written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LocalTime(TimeZone);
 
 impl LocalTime {

@@ -97,7 +97,8 @@ pub struct ActionEvent {
     pub manual: bool,
     /// Why, in the words of that person, or of the policy.
     pub note: String,
-    /// Frames of the attack, oldest first; empty when the source has none. Queues hold events until
+    /// Frames of the attack, oldest first; empty when the source has none. An update with frames is
+    /// the capture of an earlier ban, and brings nothing else. Queues hold events until
     /// they are carried out: whoever captures keeps this to what a pcap file is worth (the
     /// reference kept 500 frames).
     pub frames: Vec<CapturedFrame>,

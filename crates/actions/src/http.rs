@@ -19,7 +19,7 @@ const MAX_ANSWER: usize = 16 * 1024;
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// Settings of an HTTP client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HttpConfig {
     /// Time for one request, its answer included.
     pub timeout: Duration,

@@ -7,7 +7,7 @@ use crate::mongodb;
 use crate::{Action, ConfigError, QueueConfig, chat, mail, record, redis, script, syslog, webhook};
 
 /// Settings of one action, of whatever kind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Config {
     /// The notify script.
     Script(script::Config),

@@ -14,8 +14,10 @@ mod clock;
 #[cfg(test)]
 mod contract_tests;
 mod event;
+pub mod exabgp;
 #[cfg(test)]
 mod fixture;
+pub mod gobgp;
 mod http;
 mod kind;
 pub mod mail;

@@ -38,7 +38,7 @@ pub enum Security {
 }
 
 /// Settings of mails.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Name in status and logs.
     pub name: String,

@@ -43,7 +43,7 @@ pub enum Shape {
 }
 
 /// Settings of MongoDB.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Name in status and logs.
     pub name: String,

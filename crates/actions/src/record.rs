@@ -33,7 +33,7 @@ const ENDINGS: [&str; 3] = ["txt", "json", "pcap"];
 const SNAP_LENGTH: usize = 1500;
 
 /// Settings of the attack files.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Name in status and logs.
     pub name: String,
@@ -102,7 +102,8 @@ impl Action for Record {
     }
 
     fn wants(&self, event: &ActionEvent) -> bool {
-        self.0.config.json || event.kind == ActionKind::Banned
+        let config = &self.0.config;
+        config.json || event.kind == ActionKind::Banned || (config.pcap && !event.frames.is_empty())
     }
 
     fn apply<'a>(&'a self, event: &'a ActionEvent) -> Applying<'a> {
@@ -127,8 +128,12 @@ impl Folder {
         if event.attack.direction == Direction::Outgoing {
             stem.push_str(OUTGOING);
         }
-        if event.kind == ActionKind::Banned && config.pcap && !event.frames.is_empty() {
+        if config.pcap && !event.frames.is_empty() {
             self.write_file(&format!("{stem}.pcap"), 0o600, &pcap(&event.frames))?;
+        }
+        if event.kind == ActionKind::Updated && !event.frames.is_empty() {
+            // The capture of a ban, which comes after it: the document may be newer.
+            return Ok(());
         }
         if config.json {
             let json = report_json::to_json(event, &config.style) + "\n";

@@ -35,7 +35,7 @@ pub enum Shape {
 }
 
 /// Settings of Redis.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Name in status and logs.
     pub name: String,

@@ -25,7 +25,7 @@ pub enum Generation {
 }
 
 /// How reports are written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Style {
     /// Whose layout.
     pub generation: Generation,

@@ -34,7 +34,7 @@ pub enum Format {
 }
 
 /// Settings of the notify script.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Name in status and logs.
     pub name: String,

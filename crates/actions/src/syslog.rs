@@ -60,7 +60,7 @@ pub enum Format {
 }
 
 /// Settings of syslog.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Name in status and logs.
     pub name: String,

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Settings of a webhook.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Name in status and logs.
     pub name: String,

@@ -236,6 +236,11 @@ impl AdjRibOut {
         families.iter().filter_map(|family: RouteFamily| of(family)).map(size).sum()
     }
 
+    /// Number of routes that the peer has and is to lose: of no session, none.
+    pub fn withdrawing(&self) -> usize {
+        self.tables.iter().map(|table| table.withdraw.len()).sum()
+    }
+
     fn state(&self, desired: &Desired) -> RouteState {
         let family = desired.route.family();
         let parts = match (&desired.sent, &self.session) {

@@ -342,7 +342,9 @@ fn a_socket_that_leaves_keeps_what_it_has_and_gets_nothing_more() {
             leaving[0].port().unwrap().share(true).unwrap();
             let mut group = UdpSource::open_beside(&config, workers).unwrap();
             send(to, 100);
-            leaving.iter_mut().for_each(|source| source.leave().unwrap());
+            for source in &mut leaving {
+                source.leave().unwrap();
+            }
             let early: usize = leaving.iter_mut().map(taken).sum();
             send(to, 100);
             assert_eq!(leaving.iter_mut().map(taken).sum::<usize>(), 0, "{old} to {new}");

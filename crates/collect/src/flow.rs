@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use tidewall_model::{DropReason, FlowRecord, Timestamp};
+use tidewall_wire::frame::LinkType;
 
 /// One datagram of an exporter.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,13 @@ pub trait FlowSink {
     /// One flow, or one sampled packet.
     fn flow(&mut self, record: &FlowRecord, detail: &FlowDetail);
 
+    /// The header that the record of the next [`Self::flow`] was read from, where the exporter sent
+    /// one (sFlow): for those who keep packets as they were.
+    #[inline]
+    fn header(&mut self, record: &FlowRecord, header: &SampledHeader<'_>) {
+        let _ = (record, header);
+    }
+
     /// A flow that is not counted, with what is known of it. Called only where [`Self::DETAIL`]
     /// is set; the collector has counted the reason.
     fn refused(&mut self, reason: DropReason, record: &FlowRecord, detail: &FlowDetail) {
@@ -54,6 +62,18 @@ impl FlowSink for Vec<FlowRecord> {
     fn flow(&mut self, record: &FlowRecord, _: &FlowDetail) {
         self.push(*record);
     }
+}
+
+/// The first bytes of a sampled packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampledHeader<'a> {
+    /// What they begin with.
+    pub link: LinkType,
+    /// Length of the frame on the wire as the agent states it: with its check sequence and all
+    /// that was stripped.
+    pub wire_length: u32,
+    /// The bytes.
+    pub bytes: &'a [u8],
 }
 
 /// What an exporter says of a flow beyond what is counted. Zero stands for "not said" in AS

@@ -100,6 +100,7 @@ pub(crate) fn record_of(frame: &Frame, bytes: u32) -> FlowRecord {
         dst_port: frame.dst_port,
         tcp_flags: TcpFlags(frame.tcp_flags),
         vlan: frame.vlan,
+        link_bytes: link_bytes(bytes, frame.ip_length),
         family: match frame.version {
             IpVersion::V4 => Family::V4,
             IpVersion::V6 => Family::V6,
@@ -113,6 +114,12 @@ pub(crate) fn record_of(frame: &Frame, bytes: u32) -> FlowRecord {
         },
         ..FlowRecord::default()
     }
+}
+
+/// What of a packet's counted bytes is not IP; nothing where the IP header states no length.
+pub(crate) fn link_bytes(bytes: u32, ip_length: u32) -> u16 {
+    let below = if ip_length == 0 { 0 } else { bytes.saturating_sub(ip_length) };
+    u16::try_from(below).unwrap_or(u16::MAX)
 }
 
 /// The counter that an error of the dissector belongs to.

@@ -21,7 +21,8 @@ mod spread;
 
 pub use exporters::{ExportProtocol, ExporterIndex, ExporterKey, ExporterLimits, Exporters};
 pub use flow::{
-    ExportDatagram, FlowDetail, FlowNote, FlowSink, Remark, RemarkKind, SamplingOrigin,
+    ExportDatagram, FlowDetail, FlowNote, FlowSink, Remark, RemarkKind, SampledHeader,
+    SamplingOrigin,
 };
 pub use frame::{FrameCollector, FrameNote, drop_reason};
 pub use health::{

@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidewall_model::{
     Address, AttackClass, Direction, Family, FlowRecord, Metric, TopTuples, TrafficClass,
-    TrafficCounters, Unit, Vector,
+    TrafficCounters, Unit, Vector, protocol,
 };
 
 use crate::amplifiers::Amplifiers;
@@ -103,6 +103,34 @@ impl AttackTraffic<'_> {
             top: top::tuples(self.samples, self.direction),
             family: tally.family(),
         }
+    }
+
+    /// The samples that are the attack's own, once it is named. `known` says that the target's
+    /// ordinary traffic is known: then plain UDP beside a reflection is taken for a part of it.
+    pub fn own(&self, class: AttackClass, amplifiers: &Amplifiers, known: bool) -> Vec<FlowRecord> {
+        let reflections = Reflections::find(self.samples, self.direction, amplifiers);
+        let is_own = |record: &&FlowRecord| {
+            let kind = reflections.kind(record);
+            let of = kind.class();
+            match class {
+                AttackClass::Unknown => false,
+                AttackClass::Mixed => !is_ordinary(of),
+                AttackClass::TcpFlood => {
+                    record.protocol == protocol::TCP && of != AttackClass::AckFlood
+                }
+                AttackClass::SynFlood => are_handshake(of, class),
+                // Hosts that never asked answer a SYN+ACK with RST, and so do reflectors.
+                AttackClass::SynAckReflection => {
+                    are_handshake(of, class) || of == AttackClass::RstFlood
+                }
+                AttackClass::UdpFlood => {
+                    of == class || kind == Kind::Fragments && record.protocol == protocol::UDP
+                }
+                AttackClass::UdpReflection => of == class || known && kind == Kind::Udp,
+                class => of == class,
+            }
+        };
+        self.samples.iter().filter(is_own).copied().collect()
     }
 
     /// The traffic whose samples choose the class.

@@ -7,20 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidewall_model::{
-    Address, Attack, AttackEvent, AttackEventKind, DirectedCounters, Direction, Timestamp,
-    TrafficCounters,
+    Address, Attack, AttackEvent, AttackEventKind, DirectedCounters, Direction, FlowRecord,
+    Timestamp, TrafficCounters,
 };
 
 use crate::amplifiers::Amplifiers;
-use crate::arena::{HostKey, Side};
+use crate::arena::{HostKey, IN, Side};
 use crate::detector::{Detector, Moment, Notice};
+use crate::normal::{Normal, scatter};
 use crate::policy::Policy;
-use crate::samples::Samples;
+use crate::samples::{Samples, describe, filter, is_filterable};
 use crate::scan::{Scan, add_zones};
 use crate::shard::{Reading, Shard, SliceSummary, WindowSummary};
 use crate::subject::Subject;
 use crate::whitelist::Rules;
 use crate::zones::Zones;
+
+/// Attacks that get filters at one moment; the others get theirs when they are told next. To search
+/// takes a millisecond or two, and an attack on a whole network must not delay its own detection.
+const MOST_FILTERED: usize = 8;
 
 /// Shards, wherever they are.
 pub trait Shards {
@@ -107,6 +112,8 @@ pub struct Conductor {
     parts: bool,
     spares: Vec<WindowSummary>,
     detector: Detector,
+    /// What hosts receive when they are not attacked.
+    normal: Normal,
     /// Number of the slice that is being filled; `None` before time began.
     slice: Option<u64>,
     slice_ns: u64,
@@ -130,6 +137,7 @@ impl Conductor {
             parts,
             spares: (0..shards).map(|_| summary()).collect(),
             detector: Detector::new(&policy, &zones),
+            normal: Normal::new(&policy.capacity),
             slice: None,
             slice_ns: (window_ns / slices).max(1),
             slices,
@@ -216,6 +224,7 @@ impl Conductor {
     /// it watches. Attacks on targets that this policy does not know end.
     pub fn inherit(&mut self, other: &mut Self, observer: &mut impl Observer) {
         self.newest = other.newest;
+        self.normal.inherit(&mut other.normal);
         let now = other.slice.map_or(0, |slice| slice.saturating_mul(other.slice_ns));
         // A window of another length begins where the one that is running would end.
         let window_ns = self.slice_ns.saturating_mul(self.slices);
@@ -334,7 +343,47 @@ impl Conductor {
         let view = WindowView { start, length, scan: &scan, summaries: &summaries, zones: &zones };
         observer.window(&view);
         self.tell(&notices, moment.now, shards, observer);
+        self.remember(start, moment.now, shards, summaries.len().max(1));
         self.spares = summaries;
+    }
+
+    /// Remembers some of what the window brought to hosts that are not attacked.
+    fn remember(
+        &mut self,
+        start: Timestamp,
+        now: Timestamp,
+        shards: &mut dyn Shards,
+        rings: usize,
+    ) {
+        if !self.policy.detection.enabled {
+            return;
+        }
+        let (oldest, zones, detector) = (self.oldest(), &self.zones, &self.detector);
+        // No more records than one ring holds, however many rings there are.
+        let one_in = if self.newest.is_some() { 1 } else { rings as u64 };
+        let mut records = Vec::new();
+        shards.each(&mut |_, shard| {
+            let of_window = |record: &&FlowRecord| {
+                record.seq >= oldest
+                    && (start..now).contains(&record.time)
+                    && scatter(record).is_multiple_of(one_in)
+            };
+            records.extend(shard.recent().newest_first().filter(of_window).copied());
+        });
+        let is_calm = |record: &FlowRecord| {
+            let Some(zone) = zones.lookup(record.family, record.dst) else { return false };
+            let host = Subject::Host(HostKey { zone, bits: record.dst });
+            let totals = detector.totals().of_zone(zone).iter().map(|total| Subject::Total(*total));
+            let mut subjects = std::iter::once(host).chain(totals);
+            subjects.all(|subject| detector.active(subject, IN).is_none())
+        };
+        self.normal.remember(records, now, is_calm);
+    }
+
+    /// Where shards share an order, what one ring has lost is not taken from another.
+    fn oldest(&self) -> u64 {
+        let ring = u64::from(self.policy.capacity.recent);
+        self.newest.map_or(0, |newest| (newest + 1).saturating_sub(ring))
     }
 
     /// Adds what the recent records know to the attacks, and tells the observer.
@@ -375,14 +424,19 @@ impl Conductor {
         if samples.is_empty() {
             return;
         }
-        // Where shards share an order, what one ring has lost is not taken from another.
-        let ring = u64::from(self.policy.capacity.recent);
-        let oldest = self.newest.map_or(0, |newest| (newest + 1).saturating_sub(ring));
+        let oldest = self.oldest();
         let (zones, totals) = (&self.zones, self.detector.totals());
         shards.each(&mut |_, shard| samples.collect(shard.recent(), oldest, zones, totals));
-        for ((subject, side), records) in samples.into_lists() {
+        let mut filtered = 0;
+        for ((subject, side), found) in samples.into_lists() {
             if let Some(active) = self.detector.active_mut(subject, side) {
-                crate::samples::describe(&mut active.attack, &records, &self.amplifiers);
+                let attack = &mut active.attack;
+                describe(attack, &found.records, &self.amplifiers);
+                if is_filterable(attack) && filtered < MOST_FILTERED {
+                    filtered += 1;
+                    let normal = self.normal.before(&attack.target, found.since, found.before);
+                    filter(attack, &normal, &self.amplifiers, &self.policy.filters);
+                }
             }
         }
     }

@@ -5,7 +5,7 @@
 //! (`zones.rs`, `lpm.rs`) and counts it for host (`arena.rs`), flows (`flows.rs`) and zone. At the
 //! end of each slice and window the conductor (`conductor.rs`) adds up the shards, and the detector
 //! (`detector.rs`) looks at what came near a limit: the rule is in `evidence.rs`, the naming of
-//! attacks in `classify.rs`.
+//! attacks in `classify.rs`, what to filter in `filters.rs`.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -19,9 +19,11 @@ mod conductor;
 mod detector;
 mod engine;
 mod evidence;
+mod filters;
 mod flows;
 mod lpm;
 mod marks;
+mod normal;
 pub mod planner;
 mod policy;
 mod recent;
@@ -38,6 +40,7 @@ pub use amplifiers::{Amplifier, Amplifiers, AmplifiersError};
 pub use averages::{AverageRates, Averages};
 pub use conductor::{Conductor, Observer, Shards, WindowView};
 pub use engine::{Dealing, Engine, EngineStats};
+pub use filters::FilterSettings;
 pub use flows::{FlowSet, Inserted};
 pub use lpm::PrefixTable;
 pub use policy::{

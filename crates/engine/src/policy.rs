@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tidewall_model::{Direction, Family, Metric, Prefix, TrafficClass, Unit};
 
+use crate::filters::FilterSettings;
+
 /// Everything the engine needs to know before the first record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -18,6 +20,8 @@ pub struct Policy {
     pub counting: Counting,
     /// When a rate is an attack.
     pub detection: Detection,
+    /// How filters for an attack are chosen.
+    pub filters: FilterSettings,
     /// Bounds of memory.
     pub capacity: Capacity,
 }
@@ -190,7 +194,8 @@ pub struct Capacity {
     pub hosts: u32,
     /// Distinct flows in one window that are told apart exactly; above, they are sampled.
     pub flows: u32,
-    /// Recent records, from which the samples of an attack are taken.
+    /// Recent records, from which the samples of an attack are taken. For one in sixteen of them a
+    /// host's normal traffic is remembered.
     pub recent: u32,
     /// IPv4 addresses of our networks that get a direct index entry (4 bytes each, used lazily).
     pub dense: u32,
@@ -255,6 +260,7 @@ impl Policy {
             whitelist: Whitelist::default(),
             counting: Counting::default(),
             detection: Detection::default(),
+            filters: FilterSettings::default(),
             capacity: Capacity::default(),
         }
     }

@@ -77,7 +77,7 @@ impl CompiledRule {
     /// Ports and flags: conditions on them never hold for a record without that header.
     fn transport_matches(&self, r: &FlowRecord) -> bool {
         let port = |ranges: &Option<Ranges<u16>>, port| {
-            ranges.as_ref().is_none_or(|ranges| has_ports(r) && ranges.has(port))
+            ranges.as_ref().is_none_or(|ranges| r.has_ports() && ranges.has(port))
         };
         port(&self.source_ports, r.src_port)
             && port(&self.destination_ports, r.dst_port)
@@ -93,16 +93,6 @@ impl CompiledRule {
             u16::try_from(r.bytes / r.packets.max(1)).is_ok_and(|mean| ranges.has(mean))
         })
     }
-}
-
-/// Does the record carry ports? Later fragments do not, and neither does ICMP, whose type and code
-/// a record holds in the place of the destination port.
-fn has_ports(r: &FlowRecord) -> bool {
-    /// DCCP and UDP-Lite (IANA protocol-numbers).
-    const DCCP: u8 = 33;
-    const UDP_LITE: u8 = 136;
-    r.fragment != Fragment::Later
-        && matches!(r.protocol, protocol::TCP | protocol::UDP | protocol::SCTP | DCCP | UDP_LITE)
 }
 
 /// At least one condition?

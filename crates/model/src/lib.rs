@@ -26,8 +26,8 @@ pub use class::{Direction, TrafficClass};
 pub use counters::{Count, DirectedCounters, TrafficCounters};
 pub use drop_reason::{DropCounters, DropReason};
 pub use mitigation::{
-    Cause, CausedBy, FilterAction, FilterRule, Mitigation, MitigationCommand, MitigationId,
-    MitigationKind, MitigationOutcome, MitigationStatus,
+    Cause, CausedBy, FilterAction, FilterRule, FlagMatch, Mitigation, MitigationCommand,
+    MitigationId, MitigationKind, MitigationOutcome, MitigationStatus,
 };
 pub use prefix::{Prefix, PrefixError};
 pub use record::{FlowRecord, Forwarding, Fragment, SamplingRate, TcpFlags, protocol};

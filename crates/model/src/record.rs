@@ -17,6 +17,8 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// DCCP.
+    pub const DCCP: u8 = 33;
     /// IPv6 in IP.
     pub const IPV6: u8 = 41;
     /// GRE.
@@ -29,6 +31,8 @@ pub mod protocol {
     pub const ICMPV6: u8 = 58;
     /// SCTP.
     pub const SCTP: u8 = 132;
+    /// UDP-Lite.
+    pub const UDP_LITE: u8 = 136;
 
     /// Short lower-case name of a protocol number, where one is in common use.
     pub const fn name(protocol: u8) -> Option<&'static str> {
@@ -207,6 +211,8 @@ pub struct FlowRecord {
     pub tcp_flags: TcpFlags,
     /// Outermost VLAN identifier, 0 when untagged.
     pub vlan: u16,
+    /// So many of each packet's bytes belong to layers below IP, padding included.
+    pub link_bytes: u16,
     /// IP version of both addresses.
     pub family: Family,
     /// IP protocol, behind all extension headers.
@@ -233,6 +239,7 @@ impl Default for FlowRecord {
             dst_port: 0,
             tcp_flags: TcpFlags(0),
             vlan: 0,
+            link_bytes: 0,
             family: Family::V4,
             protocol: 0,
             ttl: 0,
@@ -261,6 +268,20 @@ impl FlowRecord {
     /// Bytes times the sampling rate, saturating.
     pub const fn scaled_bytes(&self) -> u64 {
         self.bytes.saturating_mul(self.sampling.get() as u64)
+    }
+
+    /// Length of the IP packet, or the mean of several.
+    pub const fn ip_length(&self) -> u64 {
+        let packets = if self.packets == 0 { 1 } else { self.packets };
+        (self.bytes / packets).saturating_sub(self.link_bytes as u64)
+    }
+
+    /// Does it carry ports? Later fragments do not, and neither does ICMP, whose type and code
+    /// stand in the place of the destination port.
+    pub const fn has_ports(&self) -> bool {
+        use protocol::{DCCP, SCTP, TCP, UDP, UDP_LITE};
+        !matches!(self.fragment, Fragment::Later)
+            && matches!(self.protocol, TCP | UDP | SCTP | DCCP | UDP_LITE)
     }
 
     /// ICMP over IPv4 or ICMPv6 over IPv6.

@@ -34,6 +34,19 @@ enum Command {
     Events(AskArgs),
     /// Lets a running service read its configuration again.
     Reload(AskArgs),
+    Ban(commands::mitigate::BanArgs),
+    Unban(commands::mitigate::UnbanArgs),
+    Approve(commands::mitigate::ApproveArgs),
+    /// Lists what is done about attacks: bans, routes, filters, and what waits for approval.
+    Bans(AskArgs),
+    Panic(commands::mitigate::PanicArgs),
+    Resume(commands::mitigate::ResumeArgs),
+    History(commands::history::HistoryArgs),
+    /// Lists actions and announcers with their queues and their last errors.
+    Actions(AskArgs),
+    /// Tells about BGP: peers, routes, filters.
+    #[command(subcommand)]
+    Bgp(commands::bgp::BgpCommand),
     Demo(commands::demo::DemoArgs),
     /// Runs captures through the engine and reports attacks, totals and top hosts.
     Replay(commands::replay::ReplayArgs),
@@ -46,6 +59,7 @@ enum Command {
     Check(commands::check::CheckArgs),
     /// Prints configuration.
     Config(commands::config::ConfigArgs),
+    ExabgpHelper(commands::exabgp_helper::ExabgpHelperArgs),
     /// Prints completions for a shell.
     Completions(commands::manual::CompletionsArgs),
     /// Writes the man pages.
@@ -69,6 +83,15 @@ impl Cli {
             }
             Command::Events(args) => events(args),
             Command::Reload(args) => ask(args, &Question::Reload, answers::reloaded),
+            Command::Ban(args) => commands::mitigate::ban(args),
+            Command::Unban(args) => commands::mitigate::unban(args),
+            Command::Approve(args) => commands::mitigate::approve(args),
+            Command::Bans(args) => commands::mitigate::bans(args),
+            Command::Panic(args) => commands::mitigate::panic(args),
+            Command::Resume(args) => commands::mitigate::resume(args),
+            Command::History(args) => commands::history::run(args),
+            Command::Actions(args) => commands::mitigate::actions(args),
+            Command::Bgp(command) => commands::bgp::run(command),
             Command::Demo(args) => commands::demo::run(args),
             Command::Replay(args) => commands::replay::run(args),
             Command::Generate(args) => commands::generate::run(args),
@@ -76,6 +99,7 @@ impl Cli {
             Command::Import(args) => commands::import::run(args),
             Command::Check(args) => commands::check::run(args),
             Command::Config(args) => commands::config::run(args),
+            Command::ExabgpHelper(args) => commands::exabgp_helper::run(args),
             Command::Completions(args) => commands::manual::completions(args),
             Command::Man(args) => commands::manual::man(args),
         }

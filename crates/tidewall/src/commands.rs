@@ -3,14 +3,18 @@
 use std::io;
 
 pub mod ask;
+pub mod bgp;
 pub mod check;
 pub mod config;
 pub mod decode;
 pub mod demo;
+pub mod exabgp_helper;
 pub mod frame_args;
 pub mod generate;
+pub mod history;
 pub mod import;
 pub mod manual;
+pub mod mitigate;
 pub mod replay;
 pub mod run;
 

@@ -5,6 +5,8 @@
 //! Each table is declared once, next to the code that reads it; the reader, the error texts and the
 //! printed default file (`tidewall config default`) follow from that declaration.
 
+mod actions;
+mod bgp;
 mod capacity;
 mod counting;
 mod detection;
@@ -16,10 +18,12 @@ mod frames;
 mod groups;
 mod listen;
 mod mirror;
+mod mitigation;
 mod nearest;
 mod networks;
 mod plan;
 mod quantity;
+mod secret;
 mod sink;
 mod table;
 mod thresholds;
@@ -30,11 +34,16 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use tidewall_engine::Policy;
+use tidewall_engine::{FilterSettings, Policy};
 use tidewall_model::Prefix;
 use toml::de::{DeTable, DeValue};
 
 use crate::respond::Settings;
+use actions::{
+    ActionTables, ChatTable, GroupScripts, MailTable, MongoDbTable, RecordTable, RedisTable,
+    ReportTable, ScriptTable, SyslogTable, WebhookTable, Workshop,
+};
+use bgp::{BgpTable, ExaBgpTable, GoBgpTable};
 use capacity::CapacityTable;
 use counting::CountingTable;
 use detection::DetectionTable;
@@ -43,7 +52,9 @@ use frames::FramesTable;
 use groups::GroupTable;
 use listen::{ListenTable, ServiceTable};
 use mirror::MirrorTable;
+use mitigation::{HistoryTable, ManualTable, MitigationTable, RailsTable};
 use networks::NetworkSet;
+use secret::Secrets;
 use sink::Sink;
 use thresholds::ThresholdsTable;
 use whitelist::WhitelistTable;
@@ -55,6 +66,7 @@ pub use frames::Frames;
 pub use listen::{CONTROL_SOCKET, Listen, Service};
 pub use mirror::{Mirror, MirrorSource};
 pub use plan::describe;
+pub(crate) use quantity::parse_duration;
 pub use table::{Key, Shape, Table};
 
 use table::{FromToml, Place, Typed, table};
@@ -101,6 +113,43 @@ table! {
 
         #[default = "{}"]
         service: ServiceTable,
+
+        #[default = "{}"]
+        mitigation: MitigationTable,
+
+        #[default = "{}"]
+        manual: ManualTable,
+
+        #[default = "{}"]
+        rails: RailsTable,
+
+        #[default = "{}"]
+        history: HistoryTable,
+
+        #[default = "{}"]
+        report: ReportTable,
+
+        script: Vec<Typed<ScriptTable>>,
+
+        record: Vec<Typed<RecordTable>>,
+
+        webhook: Vec<Typed<WebhookTable>>,
+
+        chat: Vec<Typed<ChatTable>>,
+
+        mail: Vec<Typed<MailTable>>,
+
+        syslog: Vec<Typed<SyslogTable>>,
+
+        redis: Vec<Typed<RedisTable>>,
+
+        mongodb: Vec<Typed<MongoDbTable>>,
+
+        bgp: BgpTable,
+
+        exabgp: ExaBgpTable,
+
+        gobgp: GoBgpTable,
 
         #[default = "{}"]
         capacity: CapacityTable,
@@ -235,7 +284,7 @@ impl Root {
     /// checked as well.
     fn resolve(self, sink: &mut Sink) -> Loaded {
         let networks = NetworkSet::resolve(self.networks.as_ref(), sink);
-        let counting = value_or_default(self.counting).resolve(sink);
+        let counting = value_or_default(self.counting.clone()).resolve(sink);
         for table in self.thresholds.iter().chain(self.group.iter().flat_map(group_thresholds)) {
             groups::check_counted(&table.value, counting, sink);
         }
@@ -243,11 +292,20 @@ impl Root {
         let groups = groups::resolve(self.thresholds.as_ref(), typed, &networks, sink);
         let policy = Policy {
             groups,
-            whitelist: value_or_default(self.whitelist).resolve(&networks, sink),
+            whitelist: value_or_default(self.whitelist.clone()).resolve(&networks, sink),
             counting,
-            detection: value_or_default(self.detection).resolve(sink),
-            capacity: value_or_default(self.capacity).resolve(sink),
+            detection: value_or_default(self.detection.clone()).resolve(sink),
+            filters: FilterSettings::default(),
+            capacity: value_or_default(self.capacity.clone()).resolve(sink),
             networks: networks.to_vec(),
+        };
+        let typed_service = self.service.as_ref().map(|table| &table.value);
+        let withdraw = typed_service.and_then(|table| table.withdraw_on_stop.as_ref());
+        let withdraw_on_stop = withdraw.is_some_and(|typed| typed.value);
+        let service = value_or_default(self.service.clone()).resolve();
+        let respond = Settings {
+            withdraw_on_stop,
+            ..self.respond(&policy, &networks, service.state.as_deref(), sink)
         };
         let tables = self.mirror.iter().flat_map(|list| &list.value);
         let mirrors = tables.flat_map(|table| MirrorTable::resolve(table, sink)).collect();
@@ -258,11 +316,62 @@ impl Root {
             frames: value_or_default(self.frames).resolve(sink),
             flows: value_or_default(self.flows).resolve(sink),
             listen: value_or_default(self.listen).resolve(sink),
-            service: value_or_default(self.service).resolve(),
-            respond: Settings::default(),
+            service,
+            respond,
             warnings: Vec::new(),
             reference: None,
         }
+    }
+}
+
+impl Root {
+    /// What is done about attacks.
+    fn respond(
+        &self,
+        policy: &Policy,
+        networks: &NetworkSet,
+        state: Option<&Path>,
+        sink: &mut Sink,
+    ) -> Settings {
+        let typed = self.group.as_ref().map_or(&[][..], |list| &list.value);
+        let global = self.mitigation.as_ref();
+        let (mut planner, answers) = mitigation::resolve(global, typed, &policy.groups, sink);
+        planner.rails = value_or_default(self.rails.clone()).resolve(networks, sink);
+        value_or_default(self.manual.clone()).resolve(&mut planner, sink);
+        let retention = value_or_default(self.history.clone()).resolve(sink);
+        let style = value_or_default(self.report.clone()).resolve(sink);
+        let mut secrets = Secrets::default();
+        let (bgp, exabgp, gobgp) = (self.bgp.as_ref(), self.exabgp.as_ref(), self.gobgp.as_ref());
+        let before = sink.errors();
+        let announcers = bgp::resolve(bgp, exabgp, gobgp, &mut secrets, sink);
+        // A table that is wrong is no reason to say that nothing was set up.
+        if sink.errors() == before {
+            mitigation::check_routes(&answers, &announcers, &policy.networks, state, sink);
+        }
+        let scripts: Vec<_> = typed
+            .iter()
+            .map(|group| group.value.script.as_ref().map(|typed| &typed.value))
+            .collect();
+        let scripts = GroupScripts::resolve(&scripts, &policy.groups);
+        let tables = ActionTables {
+            script: self.script.clone(),
+            record: self.record.clone(),
+            webhook: self.webhook.clone(),
+            chat: self.chat.clone(),
+            mail: self.mail.clone(),
+            syslog: self.syslog.clone(),
+            redis: self.redis.clone(),
+            mongodb: self.mongodb.clone(),
+        };
+        let mut workshop = Workshop { style: &style, secrets: &mut secrets, sink };
+        let mut actions = tables.resolve(&scripts, &mut workshop);
+        let hidden = secrets.variables();
+        for action in &mut actions {
+            if let tidewall_actions::Config::Script(script) = action {
+                script.hidden_variables.clone_from(&hidden);
+            }
+        }
+        Settings { planner, actions, announcers, retention, withdraw_on_stop: false }
     }
 }
 

@@ -113,6 +113,17 @@ pub struct Journal {
     stats: JournalStats,
 }
 
+/// Reads the past beside the journal.
+#[derive(Debug)]
+pub struct JournalReader(Store);
+
+impl JournalReader {
+    /// Attacks and decisions of the past, newest first.
+    pub fn history(&self, query: &HistoryQuery) -> Result<History, JournalError> {
+        self.0.history(query).map(|(history, _)| history)
+    }
+}
+
 impl Journal {
     /// Opens the journal, or makes an empty one. A damaged one is moved aside, never deleted.
     pub fn open(path: &Path) -> Result<(Self, Opened), JournalError> {
@@ -179,6 +190,12 @@ impl Journal {
         let (history, unreadable) = self.store()?.history(query)?;
         self.stats.unreadable += unreadable;
         Ok(history)
+    }
+
+    /// The past for another thread, so that a long question holds up no decision. What is written
+    /// from then on is seen, too.
+    pub fn reader(&mut self) -> Result<JournalReader, JournalError> {
+        Ok(JournalReader(self.store()?.share()))
     }
 
     /// Deletes what is older or more than may be kept, some thousand entries at a time. Gives how

@@ -3,6 +3,7 @@
 
 pub mod clock;
 mod crew;
+pub mod frames;
 pub mod hub;
 mod judge;
 pub mod networks;
@@ -25,6 +26,7 @@ use tidewall_model::Prefix;
 use crate::config::{Flows, Frames, Listen, Mirror, Service};
 use clock::Clock;
 use crew::Crew;
+use frames::FrameTap;
 use hub::Hub;
 use judge::{Judge, Order};
 use shards::SharedShard;
@@ -56,6 +58,8 @@ pub struct Live {
     pub hub: Arc<Hub>,
     /// The process's clock.
     pub clock: Clock,
+    /// Frames of attacks; off until it is switched on.
+    pub frames: Arc<FrameTap>,
     /// What it does now.
     plan: Plan,
     orders: Sender<Order>,
@@ -75,15 +79,18 @@ impl Live {
             State::open(folder).with_context(|| format!("{}: cannot be used", folder.display()))
         };
         let state = plan.service.state.as_ref().map(open).transpose()?;
+        let frames = Arc::<FrameTap>::default();
         let hire = || Ok(SharedShard::new(conductor.shard()));
-        let crew = Crew::start(plan, sources, clock, state.as_ref(), hire)?;
+        let around = (clock, Arc::clone(&frames));
+        let crew = Crew::start(plan, sources, around, state.as_ref(), hire)?;
         hub.set_roster(crew.roster());
         let (orders, taken) = channel();
         let stop_judge: Arc<AtomicBool> = Arc::default();
         let stop = Arc::clone(&stop_judge);
         let judge = Judge::new(conductor, crew.shards(), Arc::clone(&hub), clock, seed);
         let judge = spawn("detector", move || judge.run(&taken, &stop))?;
-        Ok(Self { hub, clock, plan: plan.clone(), orders, stop_judge, crew, judge, state })
+        let plan = plan.clone();
+        Ok(Self { hub, clock, frames, plan, orders, stop_judge, crew, judge, state })
     }
 
     /// Goes on by another plan: by its policy from the next window on, by its rules for exporters

@@ -9,11 +9,13 @@ use tidewall_model::{
 };
 
 mod clock;
+mod filters;
 mod guess;
 mod pacing;
 mod source;
 mod tally;
 
+pub use filters::{MeasuredFilters, Taken};
 pub use pacing::parse_time;
 pub use source::{FileSummary, Input};
 pub use tally::HostTotal;
@@ -22,6 +24,7 @@ use crate::capture_file::CaptureFileError;
 use crate::config::{Flows, Frames};
 use crate::crediting::Creditor;
 use crate::exports::{ExporterReport, Exports, Medium};
+use filters::FilterMeter;
 use pacing::Pacer;
 use source::{Arrival, Collectors, Merged};
 use tally::Tally;
@@ -118,6 +121,9 @@ pub struct Outcome {
     pub top_hosts: Vec<HostTotal>,
     /// Attacks in order of their numbers, each as it was last.
     pub attacks: Vec<Attack>,
+    /// What the filters of those that have some take of the captures' packets. Nothing is known of
+    /// it when standard input was read, which is there once.
+    pub measured: Vec<MeasuredFilters>,
 }
 
 impl Outcome {
@@ -240,33 +246,23 @@ pub fn run(
         let records = first_part.iter().filter_map(|arrival| arrival.record.as_ref());
         policy.networks = guess::busiest_networks(&records);
     }
-    let mut drive = Drive::new(policy, settings);
-    let rounds = u64::from(settings.rounds.max(1));
-    for round in 0..rounds {
-        if round > 0 {
-            merged = Merged::open(inputs, settings.medium, collectors(settings))?;
-        }
-        for arrival in std::mem::take(&mut first_part) {
-            drive.take(&arrival);
-        }
-        while let Some(arrival) = merged.next() {
-            drive.take(&arrival);
-            if drive.received.is_multiple_of(PROGRESS_EVERY) {
-                let (position, size) = merged.position();
-                progress(Progress {
-                    packets: drive.received,
-                    position: position + round * size.unwrap_or(0),
-                    length: size.map(|size| size.saturating_mul(rounds)),
-                });
-            }
-        }
-        drive.end_round(&mut merged);
-    }
+    let mut drive = Drive::new(Detecting::new(policy, settings), settings);
+    let merged = drive.play(inputs, settings, merged, first_part, progress)?;
     if drive.received == 0 {
         let names: Vec<_> = merged.summaries().into_iter().map(|file| file.name).collect();
         return Err(ReplayError::Empty(names.join(", ")));
     }
-    Ok(drive.finish(settings, guessed, &merged))
+    let mut outcome = drive.finish(settings, guessed, &merged);
+    if stdin == 0
+        && let Some(meter) = FilterMeter::new(&outcome.attacks)
+    {
+        let merged = Merged::open(inputs, settings.medium, collectors(settings))?;
+        let mut drive = Drive::new(meter, settings);
+        drive.play(inputs, settings, merged, Vec::new(), &mut |_| {})?;
+        drive.flush_all();
+        outcome.measured = drive.to.into_results();
+    }
+    Ok(outcome)
 }
 
 /// Collectors that have seen nothing. Each round has its own: it begins before the one before it
@@ -281,10 +277,34 @@ fn collectors(settings: &Settings) -> Collectors {
     Collectors::new(collector, Exports::new(&flows, frames))
 }
 
-/// The engine and what drives it.
-struct Drive {
+/// Takes the records of the captures, in order.
+trait Taker {
+    /// Takes the next records.
+    fn take(&mut self, records: &[FlowRecord]);
+}
+
+/// The engine, and what is kept of what it finds.
+struct Detecting {
     engine: Engine,
     tally: Tally,
+}
+
+impl Detecting {
+    fn new(policy: Policy, settings: &Settings) -> Self {
+        let engine = Engine::new(policy, settings.shards, Dealing::ByHost, SEED);
+        Self { engine, tally: Tally::default() }
+    }
+}
+
+impl Taker for Detecting {
+    fn take(&mut self, records: &[FlowRecord]) {
+        self.engine.ingest(records, &mut self.tally);
+    }
+}
+
+/// Plays captures to who takes their records.
+struct Drive<T> {
+    to: T,
     pacer: Pacer,
     creditor: Creditor,
     /// Replay time of the packet whose records are being taken.
@@ -300,12 +320,11 @@ struct Drive {
     instant: Option<Timestamp>,
 }
 
-impl Drive {
-    fn new(policy: Policy, settings: &Settings) -> Self {
+impl<T: Taker> Drive<T> {
+    fn new(to: T, settings: &Settings) -> Self {
         let batch_size = settings.batch.clamp(1, 1 << 20);
         Self {
-            engine: Engine::new(policy, settings.shards, Dealing::ByHost, SEED),
-            tally: Tally::default(),
+            to,
             pacer: Pacer::new(settings.speed, settings.start_at),
             creditor: Creditor::new(settings.flows.crediting),
             batch: Vec::with_capacity(batch_size),
@@ -318,6 +337,39 @@ impl Drive {
             span: None,
             instant: None,
         }
+    }
+
+    /// All rounds. `first_part` is what was read of the first one already.
+    fn play(
+        &mut self,
+        inputs: &[Input],
+        settings: &Settings,
+        mut merged: Merged,
+        mut first_part: Vec<Arrival>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Merged, ReplayError> {
+        let rounds = u64::from(settings.rounds.max(1));
+        for round in 0..rounds {
+            if round > 0 {
+                merged = Merged::open(inputs, settings.medium, collectors(settings))?;
+            }
+            for arrival in std::mem::take(&mut first_part) {
+                self.take(&arrival);
+            }
+            while let Some(arrival) = merged.next() {
+                self.take(&arrival);
+                if self.received.is_multiple_of(PROGRESS_EVERY) {
+                    let (position, size) = merged.position();
+                    progress(Progress {
+                        packets: self.received,
+                        position: position + round * size.unwrap_or(0),
+                        length: size.map(|size| size.saturating_mul(rounds)),
+                    });
+                }
+            }
+            self.end_round(&mut merged);
+        }
+        Ok(merged)
     }
 
     fn take(&mut self, arrival: &Arrival) {
@@ -345,8 +397,17 @@ impl Drive {
     }
 
     fn flush(&mut self) {
-        self.engine.ingest(&self.batch, &mut self.tally);
+        self.to.take(&self.batch);
         self.batch.clear();
+    }
+
+    /// Gives what is left, flows that are still to be spread included: they lie behind the end of
+    /// the captures.
+    fn flush_all(&mut self) {
+        while self.creditor.finish(&mut self.batch) {
+            self.flush();
+        }
+        self.flush();
     }
 
     fn end_round(&mut self, merged: &mut Merged) {
@@ -355,26 +416,25 @@ impl Drive {
         self.drops.merge(&merged.drops());
         self.pacer.next_round();
     }
+}
 
+impl Drive<Detecting> {
     fn finish(mut self, settings: &Settings, guessed: bool, merged: &Merged) -> Outcome {
-        // What is still to be spread lies behind the end of the captures.
-        while self.creditor.finish(&mut self.batch) {
-            self.flush();
+        self.flush_all();
+        let Detecting { engine, tally } = &mut self.to;
+        engine.finish(tally);
+        for attack in engine.attacks() {
+            tally.keep(attack);
         }
-        self.flush();
-        self.engine.finish(&mut self.tally);
-        for attack in self.engine.attacks() {
-            self.tally.keep(attack);
-        }
-        let stats = self.engine.stats();
+        let stats = engine.stats();
         self.drops.merge(&stats.drops);
-        let (hosts, top_hosts) = self.tally.top_hosts(settings.top);
+        let (hosts, top_hosts) = tally.top_hosts(settings.top);
         Outcome {
             files: merged.summaries(),
             exporters: merged.exporters(),
             records: self.seq,
             not_spread: self.creditor.not_spread(),
-            networks: self.engine.policy().networks.clone(),
+            networks: engine.policy().networks.clone(),
             guessed,
             pace: (settings.speed, settings.rounds.max(1)),
             sampling: settings.sampling,
@@ -383,11 +443,12 @@ impl Drive {
             received: Count { packets: self.received, bytes: self.bytes },
             drops: self.drops,
             stats,
-            totals: self.tally.totals,
+            totals: tally.totals,
             hosts,
-            hosts_beyond: self.tally.beyond,
+            hosts_beyond: tally.beyond,
             top_hosts,
-            attacks: self.tally.take_attacks(),
+            attacks: tally.take_attacks(),
+            measured: Vec::new(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! programs.
 
 pub mod answers;
+mod filters;
 mod json;
 mod number;
 mod text;

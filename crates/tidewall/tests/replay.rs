@@ -105,6 +105,46 @@ fn a_flood_is_reported_with_everything_about_it() {
     }
 }
 
+/// Players of a game before and after answers of time servers are reflected onto its port.
+#[test]
+fn filters_are_told_with_what_they_take() {
+    let mut capture = Capture::new();
+    let play = |capture: &mut Capture, from: u64| {
+        for n in 0..400u64 {
+            let player = format!("198.51.100.{}", n % 50);
+            capture.udp(from + n * SECOND / 100, &player, "192.0.2.7", (20_000 + n as u16, 30_120));
+        }
+    };
+    play(&mut capture, START);
+    for n in 0..60_000u64 {
+        let server = format!("203.0.113.{}", n % 200);
+        let time = START + 4 * SECOND + n * SECOND / 60_000;
+        capture.udp(time, &server, "192.0.2.7", (123, 30_120));
+    }
+    play(&mut capture, START + 60 * SECOND);
+    let outcome = run(&[capture.input("ntp")], &settings(&["192.0.2.0/24"]));
+    let report = json(&outcome);
+    let attack = &report["attacks"][0];
+    assert_eq!(attack["class"], "udp_reflection");
+    assert_eq!(attack["filters"].as_array().unwrap().len(), 1);
+    let filter = &attack["filters"][0];
+    let rule = "match destination 192.0.2.7/32 protocol =17 source-port =123";
+    assert_eq!((&filter["rule"], &filter["action"]), (&rule.into(), &"discard".into()));
+    assert_eq!((&filter["coverage"], &filter["collateral"]), (&1.0.into(), &0.0.into()));
+    assert_eq!(filter["filter"]["source_ports"][0][0], 123);
+    let measured = &attack["measured"];
+    // The start is known to a slice of 50 ms: what came before it is outside.
+    let (all, taken) = (&measured["attack_packets"], &measured["attack_taken"]);
+    assert!((57_000..=60_000).contains(&taken.as_u64().unwrap()), "{measured}");
+    assert_eq!(all, taken);
+    assert_eq!(measured["other_packets"].as_u64().unwrap(), 60_800 - all.as_u64().unwrap());
+    assert_eq!(measured["other_taken"].as_u64().unwrap(), 60_000 - taken.as_u64().unwrap());
+    let text = report::to_text(&outcome);
+    assert!(text.contains(&format!("  filter     {rule}; then discard\n")), "{text}");
+    assert!(text.contains("takes 100.0 % of the attack, 0.0 % of what is normal\n"), "{text}");
+    assert!(text.contains("  measured   100.0 % of "), "{text}");
+}
+
 #[test]
 fn an_attack_that_ends_is_told_with_its_end() {
     let mut capture = attacked();

@@ -167,6 +167,7 @@ impl Peer {
             initial_routes_sent: self.told_initial_routes,
             blocked: self.links.iter().any(|link| link.told_blocked),
             families,
+            withdrawing: self.routes.withdrawing(),
             waiting,
             last_error: self.last_error.clone(),
             last_notification: self.last_notification.clone(),

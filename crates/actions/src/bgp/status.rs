@@ -98,6 +98,8 @@ pub struct PeerStatus {
     pub blocked: bool,
     /// Routes by family.
     pub families: Vec<FamilyStatus>,
+    /// Routes that it has and is to lose: their withdrawal goes with one of the next messages.
+    pub withdrawing: usize,
     /// Why routes are not sent, and how many for each reason.
     pub waiting: Vec<(String, usize)>,
     /// The last thing that went wrong.

@@ -364,6 +364,7 @@ fn record(form: &Form, values: &Values, time: Timestamp, sampling: SamplingRate)
         tcp_flags: TcpFlags(flags as u16),
         // The identifier without priority and drop bits.
         vlan: (values.get(Slot::Vlan) & 0xfff) as u16,
+        link_bytes: 0,
         family,
         protocol,
         ttl: values.get(Slot::Ttl) as u8,

@@ -2,14 +2,14 @@
 //! sends instead, with what the extended records add.
 
 use tidewall_model::{Address, DropReason, FlowRecord, TcpFlags};
-use tidewall_wire::frame::{self, Frame, IpVersion, LengthMode, TunnelPolicy};
+use tidewall_wire::frame::{self, Frame, IpVersion, LengthMode, LinkType, TunnelPolicy};
 use tidewall_wire::sflow::{
     EthernetFrame, FlowData, FlowRecords, Gateway, HeaderProtocol, IpPacket, RawHeader, SflowError,
     SwitchData,
 };
 
-use crate::frame::{drop_reason, record_of};
-use crate::{FlowDetail, FlowNote, FlowSink};
+use crate::frame::{drop_reason, link_bytes, record_of};
+use crate::{FlowDetail, FlowNote, FlowSink, SampledHeader};
 
 /// Which packet of a frame counts, and how long it is.
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +21,11 @@ pub(super) struct Measure {
 
 /// What the records of a sample tell.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Told<'a> {
     /// The packet's record, without what the sample itself says.
     pub(super) packet: Option<FlowRecord>,
+    /// The header that it was read from.
+    pub(super) header: Option<SampledHeader<'a>>,
     /// Octets of the frame as an interface counts them; 0 when nothing tells.
     pub(super) octets: u32,
     /// The first record that could not be read.
@@ -40,30 +42,31 @@ pub(super) struct Told {
 }
 
 /// What nearly all samples are: the header of an IP packet in front. The record without what the
-/// sample itself says, and the octets of the frame; `None` for all others, which [`read`] takes,
-/// and it would read these alike (a test holds the two against each other).
+/// sample itself says, the octets of the frame, and the header; `None` for all others, which
+/// [`read`] takes, and it would read these alike (a test holds the two against each other).
 #[expect(clippy::inline_always, reason = "a record that is copied costs as much as making it")]
 #[inline(always)]
 pub(super) fn read_plain(
     mut records: FlowRecords<'_>,
     measure: Measure,
-) -> Option<(FlowRecord, u32)> {
+) -> Option<(FlowRecord, u32, SampledHeader<'_>)> {
     let raw = records.next_header()?;
-    let frame = frame::dissect(raw.protocol.link_type()?, raw.header, &measure.tunnels).ok()?;
+    let link = raw.protocol.link_type()?;
+    let frame = frame::dissect(link, raw.header, &measure.tunnels).ok()?;
     let mut record = record_of(&frame, measure.bytes(&frame, wire_length(&raw)));
     if frame.vlan_tags == 0 && records.left() > 0 {
         record.vlan = records.next_switch().ok()?.map_or(0, |switch| vlan(&switch));
     }
-    Some((record, raw.frame_length))
+    Some((record, raw.frame_length, sampled(link, &raw)))
 }
 
 /// Reads the records of a sample. `detail` is filled where the sink wants it; where it does not,
 /// records behind those that are counted are left unread.
-pub(super) fn read<S: FlowSink>(
-    records: FlowRecords<'_>,
+pub(super) fn read<'a, S: FlowSink>(
+    records: FlowRecords<'a>,
     measure: Measure,
     detail: &mut FlowDetail,
-) -> Told {
+) -> Told<'a> {
     let mut told = Told::default();
     for record in records {
         match record {
@@ -87,7 +90,7 @@ pub(super) fn read<S: FlowSink>(
     told
 }
 
-impl Told {
+impl<'a> Told<'a> {
     /// Why there is no packet.
     pub(super) fn reason(&self) -> DropReason {
         match self.unreadable {
@@ -99,7 +102,7 @@ impl Told {
 
     fn header<S: FlowSink>(
         &mut self,
-        raw: &RawHeader<'_>,
+        raw: &RawHeader<'a>,
         measure: Measure,
         detail: &mut FlowDetail,
     ) {
@@ -113,6 +116,7 @@ impl Told {
                 self.tagged = frame.vlan_tags > 0;
                 let bytes = measure.bytes(&frame, wire_length(raw));
                 self.packet = Some(record_of(&frame, bytes));
+                self.header = Some(sampled(link, raw));
                 if S::DETAIL {
                     describe(raw, &frame, detail);
                 }
@@ -127,7 +131,7 @@ impl Told {
     #[inline(never)]
     fn extended<S: FlowSink>(
         &mut self,
-        record: Result<FlowData<'_>, SflowError>,
+        record: Result<FlowData<'a>, SflowError>,
         detail: &mut FlowDetail,
     ) {
         match record {
@@ -174,6 +178,7 @@ impl Told {
             src_port: ip.src_port,
             dst_port: ip.dst_port,
             tcp_flags: TcpFlags(ip.tcp_flags & 0x0fff),
+            link_bytes: link_bytes(bytes, ip.length),
             family: src.family,
             protocol: ip.protocol,
             ..FlowRecord::default()
@@ -201,6 +206,11 @@ fn wire_length(raw: &RawHeader<'_>) -> u32 {
         0 => raw.header.len() as u32,
         length => length,
     }
+}
+
+#[inline]
+fn sampled<'a>(link: LinkType, raw: &RawHeader<'a>) -> SampledHeader<'a> {
+    SampledHeader { link, wire_length: wire_length(raw), bytes: raw.header }
 }
 
 /// The incoming VLAN; 0 stands for untagged and all ones for unknown.

@@ -103,12 +103,14 @@ impl<'a, S: FlowSink> Pass<'a, S> {
     fn flow(&mut self, sample: FlowSample<'_>) {
         let (sampling, origin) = self.rate(sample.sampling_rate);
         if !S::DETAIL
-            && let Some((record, octets)) = packet::read_plain(sample.records(), self.measure)
+            && let Some((record, octets, header)) =
+                packet::read_plain(sample.records(), self.measure)
         {
             self.run(&sample, octets, sampling);
             let (seq, forwarding) = (self.next_seq(), forwarding(sample.output));
             let record = FlowRecord { time: self.received, seq, sampling, forwarding, ..record };
             self.records += 1;
+            self.sink.header(&record, &header);
             self.sink.flow(&record, &self.detail);
             return;
         }
@@ -140,6 +142,9 @@ impl<'a, S: FlowSink> Pass<'a, S> {
         };
         if told.packet.is_some() {
             self.records += 1;
+            if let Some(header) = &told.header {
+                self.sink.header(&base, header);
+            }
             self.sink.flow(&base, &self.detail);
         } else {
             self.refuse(told.reason(), &base);
@@ -292,7 +297,7 @@ impl<'a, S: FlowSink> Pass<'a, S> {
     }
 
     #[cold]
-    fn damaged(&mut self, told: &Told) {
+    fn damaged(&mut self, told: &Told<'_>) {
         self.totals.counts.damaged_records += u64::from(told.damaged);
         if let Some(error) = told.error {
             self.remark(RemarkKind::Error, format_args!("{error}"));

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use crate::config::CONTROL_SOCKET;
-use crate::control::{Client, Question};
+use crate::control::{Client, ClientError, Question};
 use crate::report::answers;
 
 /// Where to ask, and how to answer.
@@ -51,6 +51,26 @@ pub fn ask(
 ) -> anyhow::Result<ExitCode> {
     let answer = Client::connect(&args.control)?.ask(question)?;
     let text = if args.json { answer.to_string() + "\n" } else { show(&answer) };
+    super::quiet_when_closed(io::stdout().lock().write_all(text.as_bytes()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks for something that the service may refuse, and prints the answer: status 1 and the reason
+/// when it does.
+pub fn request(
+    args: &AskArgs,
+    question: &Question,
+    show: impl FnOnce(&Value) -> String,
+) -> anyhow::Result<ExitCode> {
+    let answer = match Client::connect(&args.control)?.ask(question) {
+        Err(ClientError::Refused(reason)) => {
+            eprintln!("tidewall: {}", answers::printable_text(&reason));
+            return Ok(ExitCode::from(1));
+        }
+        answer => answer?,
+    };
+    let text =
+        if args.json { answer.to_string() + "\n" } else { show(&answers::printable(&answer)) };
     super::quiet_when_closed(io::stdout().lock().write_all(text.as_bytes()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -27,6 +27,7 @@ use crate::log::{self, LogFormat};
 use crate::pid_file::PidFile;
 use crate::privileges;
 use crate::report::attack_line;
+use crate::respond::{self, Handle, Prepared, Responder};
 
 /// The main thread looks after things so often when nothing happens.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -54,6 +55,13 @@ pub struct RunArgs {
     pub log: LogFormat,
 }
 
+/// What runs, and by which configuration.
+struct Running {
+    live: Live,
+    responder: Responder,
+    loaded: Loaded,
+}
+
 /// What the main thread is told.
 enum Message {
     Signal(i32),
@@ -77,12 +85,13 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let control = open_control(&control, &mut ours);
     if let Some(folder) = &plan.service.state {
         privileges::make_folder(folder)?;
-        ours.extend(state::belongings(folder));
     }
+    let prepared = Prepared::open(&loaded.respond, plan.service.state.as_deref())?;
+    ours.extend(plan.service.state.iter().flat_map(|folder| state::belongings(folder)));
     if let Some(user) = &service.user {
         privileges::become_user(user, &ours)?;
     }
-    tell_plan(&plan, &sources);
+    tell_plan(&plan, &sources, &loaded.respond);
     // Before the threads, which inherit what is blocked and what is not.
     let (messages, inbox) = channel();
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
@@ -96,11 +105,15 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if let Err(error) = networks::watch(messages.clone(), || Message::Addresses) {
         warn!("{error:#}");
     }
-    let mut live = Live::start(&plan, sources, random_seed()?)?;
+    let live = Live::start(&plan, sources, random_seed()?)?;
     let log_thread = log_attacks(&live.hub)?;
-    let server = serve(control, &live, messages)?;
+    let frames = Arc::clone(&live.frames);
+    let responder = prepared.start(&plan.policy, &live.hub, frames, live.clock)?;
+    let server = serve(control, &live, responder.handle(), messages)?;
     _ = sd_notify::notify(&[NotifyState::Ready]);
-    let result = look_after(args, loaded, &mut live, &inbox);
+    let mut running = Running { live, responder, loaded };
+    let result = look_after(args, &mut running, &inbox);
+    let Running { live, responder, .. } = running;
     _ = sd_notify::notify(&[NotifyState::Stopping]);
     // Whoever waits for an answer is told that there will be none.
     drop(inbox);
@@ -109,6 +122,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if let Some(server) = server {
         server.stop();
     }
+    responder.stop();
     let (hub, ended) = (Arc::clone(&live.hub), live.stop());
     _ = log_thread.join();
     let snapshot = hub.snapshot();
@@ -186,7 +200,7 @@ fn list(networks: &[Prefix]) -> String {
     }
 }
 
-fn tell_plan(plan: &Plan, sources: &Sources) {
+fn tell_plan(plan: &Plan, sources: &Sources, respond: &respond::Settings) {
     for warning in &sources.warnings {
         warn!("{warning}");
     }
@@ -202,9 +216,9 @@ fn tell_plan(plan: &Plan, sources: &Sources) {
     }
     info!(
         groups = policy.groups.len(),
-        "networks that are ours: {}; attacks are detected and logged, nothing is announced and \
-         nothing is changed",
-        list(&policy.networks)
+        "networks that are ours: {}; {}",
+        list(&policy.networks),
+        respond::at_most(respond)
     );
     if !policy.has_limits() {
         warn!("no limit is set, so no attack can be found: see [thresholds]");
@@ -214,8 +228,7 @@ fn tell_plan(plan: &Plan, sources: &Sources) {
 /// Waits for signals and questions until it is time to end.
 fn look_after(
     args: &RunArgs,
-    mut loaded: Loaded,
-    live: &mut Live,
+    running: &mut Running,
     inbox: &std::sync::mpsc::Receiver<Message>,
 ) -> anyhow::Result<()> {
     let watchdog = sd_notify::watchdog_enabled().map(|interval| interval / 2);
@@ -223,22 +236,23 @@ fn look_after(
     let mut step_told = 0.0;
     loop {
         match inbox.recv_timeout(wait) {
-            Ok(Message::Signal(SIGHUP)) => match reload(args, &mut loaded, live) {
+            Ok(Message::Signal(SIGHUP)) => match reload(args, running) {
                 Ok(what) => info!("{what}"),
                 Err(reason) => error!("not reloaded, nothing was changed: {reason}"),
             },
             Ok(Message::Signal(_)) => return Ok(()),
-            Ok(Message::Reload(answer)) => _ = answer.send(reload(args, &mut loaded, live)),
-            Ok(Message::Addresses) => follow_addresses(args, &loaded, live),
+            Ok(Message::Reload(answer)) => _ = answer.send(reload(args, running)),
+            Ok(Message::Addresses) => follow_addresses(args, running),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => bail!("nobody can end this process any more"),
         }
+        let live = &mut running.live;
         match live.mend() {
             Standing::Works => {}
             Standing::Ended => return Ok(()),
             Standing::Failed(reason) => bail!("{reason}"),
         }
-        if watchdog.is_some() && live.is_alive() {
+        if watchdog.is_some() && live.is_alive() && running.responder.is_alive() {
             _ = sd_notify::notify(&[NotifyState::Watchdog]);
         }
         let step = live.clock.stepped_by();
@@ -253,7 +267,8 @@ fn look_after(
 }
 
 /// Goes by the networks that the machine has now.
-fn follow_addresses(args: &RunArgs, loaded: &Loaded, live: &mut Live) {
+fn follow_addresses(args: &RunArgs, running: &mut Running) {
+    let Running { live, responder, loaded } = running;
     if !follows_addresses(args, loaded) {
         return;
     }
@@ -262,8 +277,9 @@ fn follow_addresses(args: &RunArgs, loaded: &Loaded, live: &mut Live) {
             info!("the machine's addresses have changed; ours are now {}", {
                 list(&plan.policy.networks)
             });
-            if let Err(error) = live.reload(&plan) {
-                warn!("{error:#}");
+            match live.reload(&plan) {
+                Ok(_) => _ = responder.reload(&loaded.respond, &plan.policy),
+                Err(error) => warn!("{}", live.explain(&error)),
             }
         }
         Ok(_) => {}
@@ -272,7 +288,7 @@ fn follow_addresses(args: &RunArgs, loaded: &Loaded, live: &mut Live) {
 }
 
 /// Reads the configuration again. What is wrong with it changes nothing.
-fn reload(args: &RunArgs, loaded: &mut Loaded, live: &mut Live) -> Result<String, String> {
+fn reload(args: &RunArgs, running: &mut Running) -> Result<String, String> {
     let Some(file) = &args.config else {
         return Err("the service runs without a configuration file".to_owned());
     };
@@ -285,9 +301,16 @@ fn reload(args: &RunArgs, loaded: &mut Loaded, live: &mut Live) -> Result<String
         for warning in &new.warnings {
             warn!("{warning}");
         }
-        let reloaded = plan_of(args, &new).and_then(|plan| live.reload(&plan));
-        let said = reloaded.map_err(|error| live.explain(&error))?;
+        let Running { live, responder, loaded } = running;
+        let told = |error: anyhow::Error| format!("{error:#}");
+        let plan = plan_of(args, &new).map_err(told)?;
+        respond::check(&new.respond).map_err(told)?;
+        let mut said = live.reload(&plan).map_err(|error| live.explain(&error))?;
         *loaded = new;
+        let also = responder.reload(&loaded.respond, &plan.policy);
+        if !also.is_empty() {
+            said = format!("{said}; {also}");
+        }
         Ok(said)
     });
     _ = sd_notify::notify(&[NotifyState::Ready]);
@@ -297,6 +320,7 @@ fn reload(args: &RunArgs, loaded: &mut Loaded, live: &mut Live) -> Result<String
 fn serve(
     socket: Option<Socket>,
     live: &Live,
+    mitigation: Handle,
     messages: Sender<Message>,
 ) -> anyhow::Result<Option<Server>> {
     let Some(socket) = socket else { return Ok(None) };
@@ -304,6 +328,7 @@ fn serve(
         hub: Arc::clone(&live.hub),
         clock: live.clock,
         started: live.clock.now(),
+        mitigation,
         messages: messages.into(),
     };
     Ok(Some(Server::start(socket, Arc::new(desk))?))
@@ -314,6 +339,7 @@ struct Desk {
     hub: Arc<Hub>,
     clock: Clock,
     started: Timestamp,
+    mitigation: Handle,
     messages: Outbox,
 }
 
@@ -327,7 +353,7 @@ impl From<Sender<Message>> for Outbox {
 }
 
 impl Asked for Desk {
-    fn answer(&self, question: &Question) -> Result<Value, String> {
+    fn answer(&self, question: &Question, who: &str) -> Result<Value, String> {
         let snapshot = self.hub.snapshot();
         Ok(match question {
             Question::Status => {
@@ -339,6 +365,16 @@ impl Asked for Desk {
             Question::Attacks { all } => answers::attacks(&self.hub, *all),
             Question::Events => return Err("events are sent, not answered".to_owned()),
             Question::Reload => json!({ "reloaded": self.reload()? }),
+            Question::Ban { .. }
+            | Question::Unban { .. }
+            | Question::Approve { .. }
+            | Question::Bans
+            | Question::Panic { .. }
+            | Question::Resume { .. }
+            | Question::History { .. }
+            | Question::Actions
+            | Question::BgpPeers
+            | Question::BgpRoutes { .. } => self.mitigation.ask(question, who)?,
         })
     }
 

@@ -5,6 +5,7 @@
 //! reads something else than was written, what was written holds and a warning says so; except for
 //! switches that start something towards others, which stay off.
 
+mod answers;
 mod checks;
 mod document;
 mod groups;
@@ -34,10 +35,15 @@ use prefixes::{Folders, List, ListFile, show_path};
 pub use prefixes::ReadFile;
 pub use reference::{Entry, Reference};
 
+/// Where the journal of a service is that bans.
+const STATE: &str = "/var/lib/tidewall";
+
 /// A configuration with all that is to be said of it.
 struct Understood {
     policy: Policy,
     frames: Frames,
+    respond: Settings,
+    service: Service,
     reference: Reference,
     /// Host groups as they were typed, in the order of the policy's groups behind the first.
     group_names: Vec<String>,
@@ -100,8 +106,8 @@ pub fn parse(
         flows: understood.reference.flows(),
         listen: understood.reference.listen(),
         mirrors: understood.reference.mirrors(),
-        service: Service::default(),
-        respond: Settings::default(),
+        service: understood.service,
+        respond: understood.respond,
         warnings: understood.warnings.into_iter().chain(lists).collect(),
         reference: Some(understood.reference),
     })
@@ -167,6 +173,10 @@ fn understand(
     let found = Found { reference: &reference, groups: &groups, networks, whitelist };
     let frames = found.frames(&mut sink);
     let policy = found.policy(&mut sink);
+    let respond = answers::settings(&reference, &policy, &mut sink);
+    // What was announced is to be known after a restart.
+    let state = policy.detection.enabled.then(|| STATE.into());
+    let service = Service { state, ..Service::default() };
     checks::check(&reference, &mut sink);
     if sink.has_errors() || lists.bad {
         let listed = lists.list.into_iter().flat_map(|list| list.warnings);
@@ -175,6 +185,8 @@ fn understand(
     Ok(Understood {
         policy,
         frames,
+        respond,
+        service,
         reference,
         group_names: groups.iter().map(|group| group.typed.clone()).collect(),
         group_lines: groups.iter().map(|group| group.line).collect(),

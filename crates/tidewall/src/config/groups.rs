@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use tidewall_engine::{Counting, DirectedLimits, Group};
 use tidewall_model::{Direction, Prefix};
 
+use super::actions::GroupScript;
+use super::mitigation::MitigationTable;
 use super::nearest::nearest;
 use super::networks::NetworkSet;
 use super::sink::Sink;
@@ -35,8 +37,16 @@ table! {
         #[example = "true"]
         detect: bool,
 
+        /// A script for this group instead of those under [[script]]: an absolute path, or "off" for
+        /// none.
+        #[example = "\"/usr/local/bin/notify_web.sh\""]
+        script: GroupScript,
+
         /// Limits of this group; what is left out is inherited.
         thresholds: ThresholdsTable,
+
+        /// What is done about attacks on this group; what is left out is inherited.
+        mitigation: MitigationTable,
     }
 }
 

@@ -54,7 +54,8 @@ table! {
         #[example = "\"/run/tidewall/edge1.sock\""]
         control: Text,
 
-        /// Where templates of NetFlow v9 and IPFIX are kept over a restart. Left out, nowhere.
+        /// Where the journal (bans, the history of attacks) and templates of NetFlow v9 and IPFIX
+        /// are kept over a restart. Left out, nowhere.
         #[example = "\"/var/lib/tidewall\""]
         state: Text,
 
@@ -66,6 +67,12 @@ table! {
         /// A file for the number of the process. Left out, none.
         #[example = "\"/run/tidewall/tidewall.pid\""]
         pid_file: Text,
+
+        /// True: a service that is told to end withdraws its routes first. False: it leaves them
+        /// where they are, and the next start takes over.
+        #[default = "false"]
+        #[example = "true"]
+        withdraw_on_stop: bool,
     }
 }
 
@@ -166,7 +173,7 @@ impl FromToml for Text {
     }
 }
 
-fn text(typed: Option<Typed<Text>>) -> Option<String> {
+pub(super) fn text(typed: Option<Typed<Text>>) -> Option<String> {
     typed.map(|typed| typed.value.0)
 }
 

@@ -1,5 +1,7 @@
 //! A configuration in words: what will be watched, with which limits, and what it may cost.
 
+mod responses;
+
 use std::fmt::Write;
 
 use tidewall_engine::{DirectedLimits, Group, Limits, Policy, Rule};
@@ -23,6 +25,7 @@ pub fn describe(loaded: &Loaded) -> String {
     whitelist(&mut text, policy);
     counting(&mut text, policy, loaded.frames);
     detection(&mut text, policy);
+    responses::responses(&mut text, &loaded.respond, &policy.groups);
     capacity(&mut text, policy);
     text
 }

@@ -44,7 +44,7 @@ pub(super) fn parse_number(text: &str, counts: Counts) -> Option<f64> {
 }
 
 /// Parses `500ms`, `1.5s`, `2 min`, `1h`. A bare number has no meaning.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let split = text.find(|c: char| !matches!(c, '0'..='9' | '.' | '_'))?;
     let (number, unit) = text.split_at_checked(split)?;
@@ -81,6 +81,19 @@ pub(super) fn show_duration(duration: Duration) -> String {
         format!("{}ms", duration.as_secs_f64() * 1e3)
     } else {
         format!("{}s", duration.as_secs_f64())
+    }
+}
+
+/// `30 min`, `2 h`, `90 s`: in the largest unit that shows all of it.
+pub(super) fn show_time(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    if duration.subsec_nanos() > 0 {
+        return show_duration(duration);
+    }
+    let units = [(86_400, "d"), (3600, "h"), (60, "min")];
+    match units.iter().find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{} {name}", seconds / unit),
+        None => format!("{seconds} s"),
     }
 }
 
@@ -145,5 +158,7 @@ mod tests {
         assert_eq!(show_duration(Duration::from_millis(500)), "500ms");
         assert_eq!(show_duration(Duration::from_millis(1500)), "1.5s");
         assert_eq!(show_bytes(1536), "1.5 KiB");
+        let times = [5400, 7200, 172_800, 90, 0].map(|s| show_time(Duration::from_secs(s)));
+        assert_eq!(times, ["90 min", "2 h", "2 d", "90 s", "0 s"]);
     }
 }

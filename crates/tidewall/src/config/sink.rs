@@ -90,6 +90,11 @@ impl Sink {
         self.list.iter().map(|d| d.severity).chain(left_out).any(|s| s == Severity::Error)
     }
 
+    /// How many errors there are.
+    pub(super) fn errors(&self) -> usize {
+        self.list.iter().filter(|d| d.severity == Severity::Error).count()
+    }
+
     /// Keeps what `keep` says of the diagnostics from `since` on.
     pub(super) fn retain_since(&mut self, since: usize, keep: impl Fn(&Diagnostic) -> bool) {
         let later = self.list.split_off(since.min(self.list.len()));

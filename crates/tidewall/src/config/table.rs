@@ -243,6 +243,14 @@ fn find(table: &'static Table, name: &str, path: &str) -> Option<String> {
     })
 }
 
+/// A field's name as a key: keys that are words of Rust are written with `r#`.
+pub(super) const fn key_name(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        [b'r', b'#', ..] => field.split_at(2).1,
+        _ => field,
+    }
+}
+
 /// `None`, or the literal that was given.
 macro_rules! optional {
     () => {
@@ -272,6 +280,7 @@ macro_rules! table {
     ) => {
         $(#[doc = $about])+
         #[derive(Clone, Debug, Default)]
+        #[allow(clippy::struct_field_names, reason = "keys are named for those who type them")]
         pub(in crate::config) struct $name {
             $(
                 $(#[doc = $doc])*
@@ -284,7 +293,7 @@ macro_rules! table {
             pub(in crate::config) const TABLE: $crate::config::Table = $crate::config::Table {
                 about: &[$($about),+],
                 keys: &[$($crate::config::table::Key {
-                    name: stringify!($key),
+                    name: $crate::config::table::key_name(stringify!($key)),
                     doc: &[$($doc),*],
                     default: $crate::config::table::optional!($($default)?),
                     example: $crate::config::table::optional!($($example)?),
@@ -313,7 +322,7 @@ macro_rules! table {
                     let at = at.key(key, value.span());
                     let value = value.get_ref();
                     $(
-                        if key.name == stringify!($key) {
+                        if key.name == $crate::config::table::key_name(stringify!($key)) {
                             read.$key = $crate::config::table::Typed::read(value, &at, sink);
                         }
                     )+

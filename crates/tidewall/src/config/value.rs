@@ -128,6 +128,23 @@ impl FromToml for u32 {
     }
 }
 
+impl FromToml for u64 {
+    /// A larger count: a whole number, or one in quotes with a suffix.
+    fn from_toml(value: &DeValue<'_>, at: &Place, sink: &mut Sink) -> Option<Self> {
+        // Every f64 below 2^53 is exact.
+        let count = match value {
+            DeValue::String(text) => parse_number(text, Counts::Plain)
+                .filter(|n| n.fract() == 0.0 && *n < 9e15)
+                .map(|n| n as u64),
+            other => whole(other).and_then(|n| n.try_into().ok()),
+        };
+        if count.is_none() {
+            return wrong("a whole number", value, at, sink);
+        }
+        count
+    }
+}
+
 impl FromToml for Prefix {
     fn from_toml(value: &DeValue<'_>, at: &Place, sink: &mut Sink) -> Option<Self> {
         let DeValue::String(text) = value else {

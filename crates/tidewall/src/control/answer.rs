@@ -36,7 +36,9 @@ pub(crate) fn status(
 ) -> Value {
     let reports: Vec<_> = roster.workers.iter().map(|w| (w, w.report())).collect();
     let mut sum = roster.left.clone();
-    reports.iter().for_each(|(_, report)| sum.count(report));
+    for (_, report) in &reports {
+        sum.count(report);
+    }
     let mut drops = snapshot.stats.drops;
     drops.merge(&sum.drops);
     let totals: BTreeMap<String, Value> = Direction::ALL

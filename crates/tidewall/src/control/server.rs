@@ -16,9 +16,12 @@ use anyhow::{Context, bail};
 use nix::sys::stat::{Mode, umask};
 use serde::Serialize;
 use serde_json::Value;
+use tracing::{info, warn};
 
-use super::Question;
 use super::answer::event_line;
+use super::peer::Peer;
+use super::question::Question;
+use super::rights::{Rights, may};
 use crate::live::hub::Hub;
 
 /// Clients at once.
@@ -32,8 +35,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Answers questions; the error is told to the client.
 pub trait Asked: Send + Sync + 'static {
-    /// The answer.
-    fn answer(&self, question: &Question) -> Result<Value, String>;
+    /// The answer to a question of somebody.
+    fn answer(&self, question: &Question, who: &str) -> Result<Value, String>;
+
+    /// Who may change something: everybody who can connect, unless told otherwise.
+    fn rights(&self) -> Rights {
+        Rights::default()
+    }
 
     /// Where events come from.
     fn hub(&self) -> &Arc<Hub>;
@@ -71,7 +79,7 @@ struct Answer<'a> {
 }
 
 /// Opens the socket with mode 0660. A socket that nobody serves any more is replaced.
-pub(crate) fn open(path: &Path) -> anyhow::Result<Socket> {
+pub fn open(path: &Path) -> anyhow::Result<Socket> {
     match fs::symlink_metadata(path) {
         Ok(file) if !file.file_type().is_socket() => {
             bail!("{}: is not a socket; name another one with `control`", path.display())
@@ -140,24 +148,44 @@ fn accept(listener: &UnixListener, asked: &Arc<dyn Asked>, stop: &Arc<AtomicBool
 fn serve(mut stream: UnixStream, asked: &dyn Asked, stop: &AtomicBool) -> io::Result<()> {
     stream.set_write_timeout(Some(WRITE_WAIT))?;
     stream.set_read_timeout(Some(WRITE_WAIT))?;
+    let mut peer = Peer::of(&stream)?;
     let mut lines = BufReader::new(stream.try_clone()?.take(LONGEST_QUESTION));
-    let mut line = String::new();
-    while lines.read_line(&mut line)? > 0 {
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line)? > 0 {
         if line.len() as u64 >= LONGEST_QUESTION {
             return reply(&mut stream, Err("a question has 4095 bytes at the most"));
         }
-        match serde_json::from_str::<Question>(&line) {
+        match serde_json::from_slice::<Question>(&line) {
             Ok(Question::Events) => return follow(&mut stream, asked, stop),
-            Ok(question) => match asked.answer(&question) {
-                Ok(data) => reply(&mut stream, Ok(&data))?,
-                Err(reason) => reply(&mut stream, Err(&reason))?,
-            },
+            Ok(question) => {
+                let answer = answer(&question, &mut peer, asked);
+                reply(&mut stream, answer.as_ref().map_err(String::as_str))?;
+            }
             Err(reason) => reply(&mut stream, Err(&reason.to_string()))?,
         }
         line.clear();
         lines.get_mut().set_limit(LONGEST_QUESTION);
     }
     Ok(())
+}
+
+/// The answer to a question. What changes something is logged with who asked, one line each.
+fn answer(question: &Question, peer: &mut Peer, asked: &dyn Asked) -> Result<Value, String> {
+    if !question.changes() {
+        return asked.answer(question, &peer.to_string());
+    }
+    peer.look_up();
+    let who = peer.to_string();
+    let allowed = may(question, peer, &asked.rights());
+    let answer = allowed.and_then(|()| asked.answer(question, &who));
+    match &answer {
+        Ok(_) => info!(who, ask = question.name(), "{who} asked: {question}"),
+        Err(reason) => {
+            let reason = reason.lines().next().unwrap_or_default();
+            warn!(who, ask = question.name(), "{who} was refused: {question}; {reason}");
+        }
+    }
+    answer
 }
 
 fn reply(stream: &mut UnixStream, answer: Result<&Value, &str>) -> io::Result<()> {

@@ -41,6 +41,12 @@ pub struct PastAttack {
     pub packets: u64,
     /// All its bytes.
     pub bytes: u64,
+    /// Packets per second when it was raised.
+    #[serde(default)]
+    pub detected_pps: u64,
+    /// Bits per second when it was raised.
+    #[serde(default)]
+    pub detected_bps: u64,
 }
 
 /// A component of an attack of the past.
@@ -100,6 +106,8 @@ impl From<&Attack> for PastAttack {
             peak_flows: attack.peak_flows,
             packets: attack.packets,
             bytes: attack.bytes,
+            detected_pps: attack.rates.total.packets,
+            detected_bps: attack.rates.total.bytes.saturating_mul(8),
         }
     }
 }
@@ -216,7 +224,7 @@ fn who_ended(end: &End) -> Option<String> {
     }
 }
 
-fn end_words(end: &End) -> String {
+pub(crate) fn end_words(end: &End) -> String {
     match end {
         End::Expired => "its time is over".to_owned(),
         End::AttackOver => "the attack is over".to_owned(),

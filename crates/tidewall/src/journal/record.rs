@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tidewall_model::{
-    Address, AttackId, Cause, CausedBy, Direction, FilterAction, FilterRule, Mitigation,
+    Address, AttackId, Cause, CausedBy, Direction, FilterAction, FilterRule, FlagMatch, Mitigation,
     MitigationId, MitigationKind, MitigationStatus, Prefix, Target, Timestamp,
 };
 
@@ -85,8 +85,11 @@ struct StoredRule {
     protocol: Option<u8>,
     source_ports: Vec<(u16, u16)>,
     destination_ports: Vec<(u16, u16)>,
+    icmp_type: Option<u8>,
+    icmp_code: Option<u8>,
     packet_lengths: Vec<(u16, u16)>,
-    tcp_flags: Option<u16>,
+    /// Set and clear.
+    tcp_flags: Option<(u16, u16)>,
     fragment: Option<bool>,
     /// `None`: discard.
     bytes_per_second: Option<u64>,
@@ -190,8 +193,10 @@ impl From<&MitigationKind> for StoredKind {
                 protocol: rule.protocol,
                 source_ports: rule.source_ports.clone(),
                 destination_ports: rule.destination_ports.clone(),
+                icmp_type: rule.icmp_type,
+                icmp_code: rule.icmp_code,
                 packet_lengths: rule.packet_lengths.clone(),
-                tcp_flags: rule.tcp_flags,
+                tcp_flags: rule.tcp_flags.map(|flags| (flags.set, flags.clear)),
                 fragment: rule.fragment,
                 bytes_per_second: match rule.action {
                     FilterAction::Discard => None,
@@ -215,8 +220,10 @@ impl TryFrom<StoredKind> for MitigationKind {
                 protocol: rule.protocol,
                 source_ports: rule.source_ports,
                 destination_ports: rule.destination_ports,
+                icmp_type: rule.icmp_type,
+                icmp_code: rule.icmp_code,
                 packet_lengths: rule.packet_lengths,
-                tcp_flags: rule.tcp_flags,
+                tcp_flags: rule.tcp_flags.map(|(set, clear)| FlagMatch { set, clear }),
                 fragment: rule.fragment,
                 action: rule
                     .bytes_per_second

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use redb::backends::FileBackend;
@@ -59,7 +60,7 @@ impl Default for Retention {
 #[derive(Debug)]
 pub(super) struct Store {
     path: PathBuf,
-    database: Database,
+    database: Arc<Database>,
 }
 
 impl Store {
@@ -98,7 +99,7 @@ impl Store {
 
     /// A journal in an open database, which may be another's.
     pub(super) fn of(path: &Path, database: Database) -> Result<Self, JournalError> {
-        let store = Self { path: path.to_owned(), database };
+        let store = Self { path: path.to_owned(), database: Arc::new(database) };
         let format = guarded(path, || {
             let read = store.database.begin_read()?;
             // Tables that are missing or of another type are damage, too.
@@ -131,6 +132,11 @@ impl Store {
             let numbers = self.database.begin_read()?.open_table(NUMBERS)?;
             Ok(numbers.get(name)?.map_or(0, |number| number.value()))
         })
+    }
+
+    /// The same file, for another thread to read from.
+    pub(super) fn share(&self) -> Self {
+        Self { path: self.path.clone(), database: Arc::clone(&self.database) }
     }
 
     /// What was up, and how many entries cannot be understood.

@@ -10,8 +10,9 @@ use proptest::test_runner::RngSeed;
 use tidewall_engine::planner::{Change, Decided, End, Refusal, Refused};
 use tidewall_model::{
     Address, Attack, AttackClass, AttackEventKind, AttackId, Cause, CausedBy, Direction, Family,
-    FilterAction, FilterRule, Metric, Mitigation, MitigationId, MitigationKind, MitigationStatus,
-    Prefix, Reason, Target, TopTuples, TrafficClass, TrafficCounters, Unit, Vector,
+    FilterAction, FilterRule, FlagMatch, Metric, Mitigation, MitigationId, MitigationKind,
+    MitigationStatus, Prefix, Reason, Target, TopTuples, TrafficClass, TrafficCounters, Unit,
+    Vector,
 };
 
 use super::record::{StoredMitigation, from_bytes, to_bytes};
@@ -342,22 +343,26 @@ fn any_kind() -> impl Strategy<Value = MitigationKind> {
         proptest::option::of(any_prefix()),
         any::<Option<u8>>(),
         (ranges(), ranges(), ranges()),
-        any::<Option<u16>>(),
+        any::<(Option<(u16, u16)>, Option<u8>, Option<u8>)>(),
         any::<Option<bool>>(),
         any::<Option<u64>>(),
     );
-    let rule = parts.prop_map(|(source, protocol, ranges, tcp_flags, fragment, rate)| {
-        MitigationKind::FlowSpec(FilterRule {
-            source,
-            protocol,
-            source_ports: ranges.0,
-            destination_ports: ranges.1,
-            packet_lengths: ranges.2,
-            tcp_flags,
-            fragment,
-            action: rate.map_or(FilterAction::Discard, FilterAction::RateLimit),
-        })
-    });
+    let rule = parts.prop_map(
+        |(source, protocol, ranges, (flags, icmp_type, icmp_code), fragment, rate)| {
+            MitigationKind::FlowSpec(FilterRule {
+                source,
+                protocol,
+                source_ports: ranges.0,
+                destination_ports: ranges.1,
+                icmp_type,
+                icmp_code,
+                packet_lengths: ranges.2,
+                tcp_flags: flags.map(|(set, clear)| FlagMatch { set, clear }),
+                fragment,
+                action: rate.map_or(FilterAction::Discard, FilterAction::RateLimit),
+            })
+        },
+    );
     prop_oneof![
         Just(MitigationKind::Notify),
         Just(MitigationKind::Divert),

@@ -16,6 +16,7 @@ use tidewall_model::SamplingRate;
 use tracing::{error, info};
 
 use super::clock::Clock;
+use super::frames::FrameTap;
 use super::hub::Roster;
 use super::shards::{SharedShard, SharedShards};
 use super::sources::{OpenSite, Opened, Site, Sources};
@@ -41,6 +42,7 @@ pub enum Standing {
 pub(super) struct Crew {
     teams: Vec<Team>,
     clock: Clock,
+    frames: Arc<FrameTap>,
     stop: Arc<AtomicBool>,
     tried: Duration,
     /// Workers so far, for the names of their threads.
@@ -88,10 +90,10 @@ impl Post {
 }
 
 /// What a worker begins with.
-struct Start<'a> {
-    plan: &'a Plan,
-    state: Option<&'a State>,
-    memories: &'a [Memory],
+pub(super) struct Start<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) state: Option<&'a State>,
+    pub(super) memories: &'a [Memory],
 }
 
 impl Crew {
@@ -99,12 +101,12 @@ impl Crew {
     pub(super) fn start(
         plan: &Plan,
         sources: Sources,
-        clock: Clock,
+        (clock, frames): (Clock, Arc<FrameTap>),
         state: Option<&State>,
         mut hire: impl FnMut() -> anyhow::Result<SharedShard>,
     ) -> anyhow::Result<Self> {
         let (stop, tried, left) = (Arc::default(), Duration::ZERO, WorkerReport::default());
-        let mut crew = Self { teams: Vec::new(), clock, stop, tried, hired: 0, left };
+        let mut crew = Self { teams: Vec::new(), clock, frames, stop, tried, hired: 0, left };
         for open in sources.list {
             let start = Start { plan, state, memories: &[] };
             let team = crew.team(open, &start, &mut hire)?;
@@ -138,7 +140,7 @@ impl Crew {
         let (words, heard) = channel();
         let before = WorkerReport { failed: None, ..status.report() };
         let worker = Worker {
-            feed: opened.feed(start.plan, self.clock, start.state, start.memories),
+            feed: opened.feed(start, self.clock, &self.frames),
             shard: shard.clone(),
             clock: self.clock,
             status: Arc::clone(&status),

@@ -91,12 +91,12 @@ impl Hub {
     }
 
     /// Publishes how things stand.
-    pub(super) fn publish(&self, snapshot: Snapshot) {
+    pub fn publish(&self, snapshot: Snapshot) {
         *locked(&self.snapshot) = Arc::new(snapshot);
     }
 
     /// Tells everyone.
-    pub(super) fn event(&self, event: &AttackEvent) {
+    pub fn event(&self, event: &AttackEvent) {
         let event = Arc::new(event.clone());
         if event.kind == AttackEventKind::Ended {
             let mut finished = locked(&self.finished);

@@ -16,10 +16,11 @@ use tidewall_model::SamplingRate;
 
 use super::Plan;
 use super::clock::Clock;
-use super::state::State;
+use super::crew::Start;
+use super::frames::FrameTap;
+use super::worker::Feed;
 use super::worker::flows::{Collector, FlowFeed};
 use super::worker::frames::{FrameFeed, FrameSource};
-use super::worker::{Feed, Memory};
 use crate::config::MirrorSource;
 
 /// Sources that are open, with what will read them; nothing runs yet.
@@ -265,13 +266,8 @@ impl Opened {
 
     /// Ready to be driven by a worker. Templates that others know, or else those that are kept in a
     /// folder, are known then.
-    pub(super) fn feed(
-        self,
-        plan: &Plan,
-        clock: Clock,
-        state: Option<&State>,
-        memories: &[Memory],
-    ) -> Box<dyn Feed> {
+    pub(super) fn feed(self, start: &Start<'_>, clock: Clock, frames: &FrameTap) -> Box<dyn Feed> {
+        let Start { plan, state, memories } = *start;
         match self {
             Self::Flows(source, mut collector, number) => {
                 let port = source.local_address().port();
@@ -281,9 +277,13 @@ impl Opened {
                 }
                 let file = state.map(|state| state.file(port, number));
                 let (crediting, buffer) = (plan.flows.crediting, plan.listen.receive_buffer);
-                Box::new(FlowFeed::new(source, collector, crediting, clock, file, buffer))
+                let tap = matches!(collector, Collector::Sflow(_)).then(|| frames.worker());
+                let feed = FlowFeed::new(source, collector, crediting, clock, file, buffer);
+                Box::new(FlowFeed { tap, ..feed })
             }
-            Self::Frames(source, collector) => Box::new(FrameFeed { source, collector, clock }),
+            Self::Frames(source, collector) => {
+                Box::new(FrameFeed { source, collector, clock, tap: frames.worker() })
+            }
         }
     }
 }

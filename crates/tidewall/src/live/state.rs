@@ -24,7 +24,8 @@ pub fn belongings(folder: &Path) -> Vec<PathBuf> {
     let files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     let ours = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with("netflow-") && path.is_file()
+        let is_ours = name.starts_with("netflow-") || name.starts_with("journal.redb");
+        is_ours && path.is_file()
     };
     if files.iter().all(ours) {
         files.into_iter().chain([folder.to_owned()]).collect()

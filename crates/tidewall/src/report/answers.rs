@@ -1,5 +1,10 @@
 //! Answers of a running service in words.
 
+pub mod bgp;
+pub mod mitigations;
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Write;
 
 use serde_json::Value;
@@ -42,6 +47,77 @@ fn columns(out: &mut String, words: usize, rows: &[Vec<String>]) {
 
 fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
+}
+
+/// Rows beneath a head, each with lines of its own beneath it.
+struct Table {
+    words: usize,
+    rows: Vec<Vec<String>>,
+    notes: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// The first `words` columns are words; the others are to the right.
+    fn new(words: usize, head: &[&str]) -> Self {
+        let head = head.iter().map(|&cell| cell.to_owned()).collect();
+        Self { words, rows: vec![head], notes: vec![Vec::new()] }
+    }
+
+    fn add(&mut self, row: Vec<String>, notes: Vec<String>) {
+        self.rows.push(row);
+        self.notes.push(notes);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rows.len() < 2
+    }
+
+    fn write(&self, out: &mut String) {
+        let mut table = String::new();
+        columns(&mut table, self.words, &self.rows);
+        for (line, notes) in table.lines().zip(&self.notes) {
+            _ = writeln!(out, "{line}");
+            for note in notes {
+                _ = writeln!(out, "    {note}");
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out);
+        out
+    }
+}
+
+/// `2026-11-21 10:30:00` of a time as JSON has it.
+fn when(time: &Value) -> String {
+    let Some(text) = time.as_str() else { return "-".to_owned() };
+    match text.split_once('T') {
+        Some((date, clock)) if clock.len() >= 8 => {
+            format!("{date} {}", clock.get(..8).unwrap_or(clock))
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// An answer without control characters: some of its texts come from other machines, and are
+/// going to a terminal.
+pub fn printable(answer: &Value) -> Value {
+    match answer {
+        Value::String(text) => Value::String(printable_text(text)),
+        Value::Array(list) => list.iter().map(printable).collect(),
+        Value::Object(fields) => {
+            let fields = fields.iter();
+            fields.map(|(name, value)| (printable_text(name), printable(value))).collect()
+        }
+        other => other.clone(),
+    }
+}
+
+/// A text without control characters.
+pub fn printable_text(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// Packets, bits and flows per second.
@@ -266,58 +342,4 @@ fn line(attack: &Value) -> String {
         bits_per_second(number(attack, &["peak_bps"]) as f64),
         text(attack, &["started"]),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_status_says_what_is_wrong_in_words_and_columns() {
-        let traffic = json!({ "total": { "pps": 12_345, "bps": 9_876_543 } });
-        let answer = json!({
-            "version": "1.2.3", "pid": 42, "uptime_seconds": 7_390, "memory_bytes": 11_300_000,
-            "attacks": 2,
-            "window": { "length_ms": 1000, "lag_ms": 5000, "detector_us": 162, "hosts": 1 },
-            "totals": { "incoming": traffic },
-            "records": { "received": 2000, "counted": 1990, "hosts_refused": 3 },
-            "received": { "dropped_by_kernel": 18_000, "refused": 7 },
-            "drops": { "datagram_cut": 300 },
-            "workers": [{
-                "name": "sflow [::]:6343 #0", "records": 2000, "failed": "it broke",
-                "source": { "received": 2300, "bytes": 145_200, "dropped_by_kernel": 18_000 },
-            }],
-        });
-        let said = status(&answer);
-        for line in [
-            "Tidewall 1.2.3, process 42, up 2 h 03 min, 11.3 MB of memory",
-            "2 ATTACKS go on: see `tidewall attacks`",
-            "TRAFFIC   packets/s      rate",
-            "incoming     12,345  9.8 Mbps",
-            "other             0     0 bps",
-            "It ended 5.0 s ago: there is no traffic, or detection is late",
-            "SOURCE              received     bytes  records    lost  refused",
-            "sflow [::]:6343 #0     2,300  145.2 kB    2,000  18,000        0",
-            "sflow [::]:6343 #0: NOT RECEIVED FROM: it broke",
-            "2,000 records were made, 1,990 of them counted",
-            "  18,000  lost in the kernel: more `workers` or a larger buffer help",
-            "     300  datagram_cut: An export datagram ends inside its header.",
-        ] {
-            assert!(said.lines().any(|said| said == line), "{line}\n{said}");
-        }
-    }
-
-    #[test]
-    fn both_ways_of_a_host_stand_side_by_side() {
-        let rates = json!({ "pps": 1000, "bps": 8_000_000, "fps": 2 });
-        let answer = json!([{ "host": "192.0.2.1", "incoming": rates }]);
-        assert_eq!(
-            hosts(&answer),
-            "HOST       in packets/s   in rate  in flows/s  out packets/s  out rate  out flows/s\n\
-             192.0.2.1         1,000  8.0 Mbps           2              0     0 bps            0\n"
-        );
-        let answer = json!([{ "network": "192.0.2.0/24", "incoming": { "total": rates } }]);
-        assert!(networks(&answer).contains("192.0.2.0/24         1,000  8.0 Mbps"));
-    }
 }

@@ -8,6 +8,7 @@ use tidewall_model::{
     Sample, Target, Timestamp, TopTuples, TrafficClass, TrafficCounters, Vector,
 };
 
+use super::filters::{FilterReport, MeasuredReport, filter_reports, measured};
 use crate::replay::{FileSummary, Outcome};
 
 /// The whole report, without a line end.
@@ -19,6 +20,12 @@ pub fn to_json(outcome: &Outcome) -> String {
 /// One attack as an object, as in the report.
 pub fn attack_json(attack: &Attack) -> serde_json::Value {
     serde_json::to_value(AttackReport::from(attack)).unwrap_or_default()
+}
+
+/// An attack with what its filters took of the captures.
+fn measured_attack<'a>(attack: &'a Attack, outcome: &'a Outcome) -> AttackReport<'a> {
+    let measured = measured(attack, outcome).map(MeasuredReport::from);
+    AttackReport { measured, ..AttackReport::from(attack) }
 }
 
 #[derive(Serialize)]
@@ -108,6 +115,10 @@ struct AttackReport<'a> {
     packets: u64,
     bytes: u64,
     top: &'a TopTuples,
+    filters: Vec<FilterReport<'a>>,
+    /// Of a replay only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured: Option<MeasuredReport>,
     sample: &'a [Sample],
 }
 
@@ -158,7 +169,11 @@ impl<'a> From<&'a Outcome> for Report<'a> {
             },
             drops: DropReason::ALL.iter().map(|r| (r.name(), outcome.drops.get(*r))).collect(),
             top_hosts: outcome.top_hosts.iter().map(Host::from).collect(),
-            attacks: outcome.attacks.iter().map(AttackReport::from).collect(),
+            attacks: outcome
+                .attacks
+                .iter()
+                .map(|attack| measured_attack(attack, outcome))
+                .collect(),
             stats: Stats {
                 hosts: outcome.hosts,
                 late_packets: outcome.stats.late,
@@ -225,6 +240,8 @@ impl<'a> From<&'a Attack> for AttackReport<'a> {
             packets: attack.packets,
             bytes: attack.bytes,
             top: &attack.top,
+            filters: filter_reports(attack),
+            measured: None,
             sample: &attack.samples,
         }
     }

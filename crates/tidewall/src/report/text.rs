@@ -8,6 +8,7 @@ use tidewall_model::{
     protocol,
 };
 
+use super::filters::write_filters;
 use super::number::{bits_per_second, bytes, counted, grouped, percent, seconds};
 use crate::exports::ExporterReport;
 use crate::replay::Outcome;
@@ -47,6 +48,8 @@ fn write_report(out: &mut String, outcome: &Outcome) -> fmt::Result {
     }
     for attack in &outcome.attacks {
         write_attack(out, attack)?;
+        write_filters(out, attack, outcome)?;
+        write_samples(out, attack)?;
     }
     Ok(())
 }
@@ -240,8 +243,7 @@ fn write_attack(out: &mut String, attack: &Attack) -> fmt::Result {
     writeln!(out, "  peak       {pps} pps, {bps}, {flows} flows/s")?;
     let (packets, size) = (counted(attack.packets, "packet"), bytes(attack.bytes));
     writeln!(out, "  total      {packets}, {size}")?;
-    write_top(out, attack)?;
-    write_samples(out, attack)
+    write_top(out, attack)
 }
 
 /// An attack in one line, as a log has it.

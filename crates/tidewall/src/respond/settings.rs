@@ -2,13 +2,14 @@
 
 use tidewall_actions::bgp::{Audience, SpeakerConfig};
 use tidewall_actions::routes::RouteSettings;
+use tidewall_actions::{exabgp, gobgp};
 use tidewall_engine::planner::PlannerPolicy;
 
 use crate::journal::Retention;
 
 /// Everything that is done about attacks. By default people are told through the log, and nothing
 /// else is done.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
     /// How far to go for which group, and what nothing may cross.
     pub planner: PlannerPolicy,
@@ -24,14 +25,28 @@ pub struct Settings {
 }
 
 /// Somewhere that routes are announced.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnnouncerSettings {
     /// Our own speaker.
     Bgp(Box<Speaking>),
+    /// ExaBGP.
+    ExaBgp {
+        /// How it is reached.
+        config: exabgp::Config,
+        /// How mitigations become routes.
+        routes: RouteSettings,
+    },
+    /// GoBGP.
+    GoBgp {
+        /// How it is reached.
+        config: gobgp::Config,
+        /// How mitigations become routes.
+        routes: RouteSettings,
+    },
 }
 
 /// Our own speaker, and what it says to whom.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Speaking {
     /// The speaker.
     pub speaker: SpeakerConfig,
@@ -39,4 +54,24 @@ pub struct Speaking {
     pub routes: RouteSettings,
     /// ... and where groups or single peers differ.
     pub exceptions: Vec<(Audience, RouteSettings)>,
+}
+
+impl AnnouncerSettings {
+    /// Name in status and logs.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Bgp(_) => "bgp",
+            Self::ExaBgp { config, .. } => &config.name,
+            Self::GoBgp { config, .. } => &config.name,
+        }
+    }
+
+    /// How mitigations become routes: for all, and then where it differs.
+    pub fn routes(&self) -> impl Iterator<Item = &RouteSettings> {
+        let (routes, exceptions) = match self {
+            Self::Bgp(speaking) => (&speaking.routes, speaking.exceptions.as_slice()),
+            Self::ExaBgp { routes, .. } | Self::GoBgp { routes, .. } => (routes, &[][..]),
+        };
+        std::iter::once(routes).chain(exceptions.iter().map(|(_, routes)| routes))
+    }
 }

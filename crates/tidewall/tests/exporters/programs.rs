@@ -115,6 +115,26 @@ pub fn receive(socket: &UdpSocket, process: &mut Process) -> Vec<Vec<u8>> {
     }
 }
 
+/// What comes until it is enough, from a process that goes on.
+pub fn receive_enough(socket: &UdpSocket, enough: impl Fn(&[Vec<u8>]) -> bool) -> Vec<Vec<u8>> {
+    let mut datagrams = Vec::new();
+    let mut buffer = vec![0; 1 << 16];
+    let mut waited = Duration::ZERO;
+    while waited < PATIENCE {
+        match socket.recv(&mut buffer) {
+            Ok(length) => datagrams.push(buffer[..length].to_vec()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if enough(&datagrams) {
+                    break;
+                }
+                waited += SILENCE;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    datagrams
+}
+
 /// Sends datagrams to a process that listens on a port, never more than its socket holds, and
 /// waits until it has read them all.
 pub fn send(datagrams: &[Vec<u8>], port: u16) {

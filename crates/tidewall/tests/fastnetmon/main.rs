@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod answers;
 mod any_text;
 mod inventory;
 mod warnings;
@@ -63,6 +64,10 @@ fn assert_same(text: &str, files: &Files) {
     };
     assert_eq!(parsed.policy, direct.policy, "{text}\n---\n{toml}");
     assert_eq!(parsed.frames, direct.frames, "{text}\n---\n{toml}");
+    assert_eq!(parsed.service, direct.service, "{text}\n---\n{toml}");
+    assert_eq!(parsed.respond.planner, direct.respond.planner, "{text}\n---\n{toml}");
+    let shown = |loaded: &Loaded| format!("{:#?}", loaded.respond);
+    assert_eq!(shown(&parsed), shown(&direct), "{text}\n---\n{toml}");
 }
 
 fn folder() -> PathBuf {
@@ -103,6 +108,9 @@ fn files_of_every_release_are_told_from_toml_and_mean_what_import_says() {
         let parsed = config::parse("imported.toml", &toml).unwrap();
         assert_eq!(parsed.policy, loaded.policy, "{name}\n{toml}");
         assert_eq!(parsed.frames, loaded.frames, "{name}");
+        assert_eq!(parsed.service, loaded.service, "{name}");
+        let (shown, wanted) = (&parsed.respond, &loaded.respond);
+        assert_eq!(format!("{shown:?}"), format!("{wanted:?}"), "{name}\n{toml}");
         // Every key of the file is somewhere in the comments, and no password is.
         for (key, entry) in loaded.reference.unwrap().entries() {
             assert!(toml.contains(&format!("line {}: {key} = ", entry.line())), "{name}: {key}");
@@ -185,7 +193,7 @@ fn a_file_with_both_ip_versions_and_one_with_ipv4_only() {
     assert_eq!(one.policy.detection.window, Duration::from_secs(2));
     assert_eq!(one.policy.detection.slices, 40);
     let said = reasons(&one.warnings);
-    for part in ["ClickHouse is recognised", "never reads it"] {
+    for part in ["ClickHouse is recognised", "never reads it and takes"] {
         assert!(said.iter().any(|reason| reason.contains(part)), "{part}: {said:#?}");
     }
     let mirrors: Vec<String> = one.mirrors.iter().map(|m| format!("{:?}", m.source)).collect();
@@ -399,8 +407,9 @@ fn the_commands_read_and_print_it() {
         ),
         "{plan}"
     );
-    assert!(plan.contains("  GoBGP, turned on: gobgp, gobgp_announce_host"), "{plan}");
-    assert!(said.contains("v1_2_4.conf:") && said.contains("GoBGP is recognised"), "{said}");
+    assert!(plan.contains("  gobgp: GoBGP at 127.0.0.1:50051"), "{plan}");
+    assert!(plan.contains("  global: automatic: notify, then blackhole; bans "), "{plan}");
+    assert!(said.contains("v1_2_4.conf:") && said.contains("is recognised"), "{said}");
     // Without its lists it has no networks.
     let empty = tempfile::tempdir().unwrap();
     let (_, _, said) = run(&["check", "-q", &conf, "--root", empty.path().to_str().unwrap()]);

@@ -27,7 +27,7 @@ const WARNINGS: &[(&str, &str, usize, &str)] = &[
     ("ban_time = 30m", "ban_time", 4, "reads `30m` as 30; here it is 1800"),
     ("prometheus_port = 9k", "prometheus_port", 4, "reads 9; here the key counts as left out"),
     ("ban_time = -1", "ban_time", 4, "wraps"),
-    ("ban_time = 3000000000", "ban_time", 4, "32 bits"),
+    ("ban_time = 0", "ban_time", 4, "every ban has an end"),
     ("ban_time =", "ban_time", 4, "reads 0"),
     ("ban_details_records_count = 20000", "ban_details_records_count", 4, "10000"),
     ("speed_calculation_delay = 0", "speed_calculation_delay", 4, "1 to 60"),
@@ -48,7 +48,11 @@ const WARNINGS: &[(&str, &str, usize, &str)] = &[
     ("gobgp_next_hop_ipv6 = 1.2.3.4", "gobgp_next_hop_ipv6", 4, "IPv6 address"),
     ("gobgp_community_host = 65536:1", "gobgp_community_host", 4, "without any"),
     ("graphite_host = a b", "graphite_host", 4, "host name"),
-    ("gobgp_next_hop_host_ipv4 = 192.0.2.1", "gobgp_next_hop_host_ipv4", 4, "never reads it"),
+    ("gobgp_next_hop_host_ipv4 = 192.0.2.1", "gobgp_next_hop_host_ipv4", 4, "here it counts"),
+    ("gobgp = on", "gobgp", 4, "nothing is to be announced"),
+    ("redis_enabled = on\nredis_port = 70000", "redis_port", 5, "is no port"),
+    ("mongodb_enabled = on\nmongodb_host = a:b", "mongodb_host", 5, "nothing is written"),
+    ("mongodb_enabled = on\nmongodb_database_name = a.b", "mongodb_database_name", 5, "nothing is"),
     ("gobgp_announce_whole_subnet_ipv6 = on", "gobgp_announce_whole_subnet_ipv6", 4, "no IPv6"),
     ("mirror_af_packet_fanout_mode = hash", "mirror_af_packet_fanout_mode", 4, "loses"),
     ("enable_subnet_counters = on", "enable_subnet_counters", 4, "always counted"),
@@ -56,7 +60,8 @@ const WARNINGS: &[(&str, &str, usize, &str)] = &[
     ("mirror = on", "mirror", 4, "PF_RING"),
     // Features to come.
     ("enable_api = on", "enable_api", 4, "gRPC"),
-    ("notify_script_path = /opt/notify.sh", "notify_script_path", 4, "notify script is recog"),
+    ("notify_script_path = notify.sh", "notify_script_path", 4, "no script is called"),
+    ("notify_script_path = /opt/a b", "notify_script_path", 4, "to a shell"),
     // Groups.
     ("hostgroup = web", "hostgroup", 4, "name:prefix"),
     ("hostgroup = a:192.0.2.0/24\na_ban_for_pps = off", "hostgroup", 4, "`a_enable_ban` is"),
@@ -124,13 +129,14 @@ fn several_at_once() {
     for (lines, parts) in [
         ("sflow = on", &["listens nowhere"][..]),
         ("pcap = on", &["captures nothing"]),
-        ("exabgp = on", &["ExaBGP is", "exabgp_command_pipe", "exabgp_next_hop"]),
+        ("ban_time = 3000000000", &["32 bits", "366 days"]),
+        ("exabgp = on", &["nothing is to be announced"]),
         (
             "exabgp = on\nexabgp_command_pipe = /x\nexabgp_next_hop = 192.0.2.1\n\
-             exabgp_announce_host = on",
-            &["ExaBGP is", "empty community"],
+             exabgp_announce_host = on\nexabgp_announce_whole_subnet = on\n\
+             exabgp_community = [65001:666 65001:777]",
+            &["its network is not announced"],
         ),
-        ("notify_script_path = /opt/a b", &["notify script is", "to a shell"]),
         ("ban_for_udp_pps = on\nthreshold_udp_pps = lots", &["left out", "is 100000 packets/s"]),
         (
             "sflow = on\nsflow_port = 1\nmirror_afpacket = on\ninterfaces = a\n\

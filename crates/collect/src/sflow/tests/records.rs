@@ -1,6 +1,9 @@
 //! What each record of a sample adds to the packet.
 
+use tidewall_wire::frame::LinkType;
+
 use super::*;
+use crate::SampledHeader;
 
 /// The only flow of a sample with these records.
 fn of(records: &[Vec<u8>]) -> (FlowRecord, FlowDetail) {
@@ -33,6 +36,56 @@ fn headers_of_every_protocol_that_carries_ip() {
     }
     let unknown = refused(&[flow_sample(&[header(6, 1500, 0, &ipv4())])]);
     assert_eq!(unknown, DropReason::UnknownLinkType);
+}
+
+/// Keeps the header in front of each record.
+#[derive(Default)]
+struct Headers<const DETAIL: bool> {
+    waiting: Option<(FlowRecord, LinkType, u32, Vec<u8>)>,
+    kept: Vec<(LinkType, u32, Vec<u8>)>,
+    without: usize,
+}
+
+impl<const DETAIL: bool> FlowSink for Headers<DETAIL> {
+    const DETAIL: bool = DETAIL;
+
+    fn header(&mut self, record: &FlowRecord, header: &SampledHeader<'_>) {
+        let SampledHeader { link, wire_length, bytes } = *header;
+        assert!(self.waiting.replace((*record, link, wire_length, bytes.to_vec())).is_none());
+    }
+
+    fn flow(&mut self, record: &FlowRecord, _: &FlowDetail) {
+        match self.waiting.take() {
+            Some((of, link, wire_length, bytes)) => {
+                assert_eq!(of, *record);
+                self.kept.push((link, wire_length, bytes));
+            }
+            None => self.without += 1,
+        }
+    }
+}
+
+#[test]
+fn headers_are_given_in_front_of_their_records() {
+    fn of<const DETAIL: bool>(data: &[u8]) -> (Vec<(LinkType, u32, Vec<u8>)>, usize) {
+        let mut sink = Headers::<DETAIL>::default();
+        SflowCollector::new(SflowSettings::default()).decode(&sent(data), &mut sink).unwrap();
+        assert!(sink.waiting.is_none());
+        (sink.kept, sink.without)
+    }
+    let arp = [&[2; 12][..], &[8, 6], &[0; 28]].concat();
+    let samples = [
+        flow_sample(&[header(1, 1518, 4, &frame())]),
+        flow_sample(&[ethernet_header(&arp)]),
+        flow_sample(&[ipv4_record()]),
+        // Behind a record that is no header, and of unknown length.
+        flow_sample(&[switch(300, 0), header(11, 0, 0, &ipv4())]),
+    ];
+    let expected =
+        vec![(LinkType::ETHERNET, 1518, frame()), (LinkType::IPV4, ipv4().len() as u32, ipv4())];
+    let data = datagram(&samples);
+    assert_eq!(of::<false>(&data), (expected.clone(), 1));
+    assert_eq!(of::<true>(&data), (expected, 1));
 }
 
 /// T33: agents that send fields instead of headers.

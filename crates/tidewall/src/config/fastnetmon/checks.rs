@@ -14,18 +14,6 @@ const NEEDS: &[(&str, &str, &str)] = &[
     ("mirror_afxdp", "interfaces", "FastNetMon captures nothing"),
     ("mirror_netmap", "interfaces", "FastNetMon captures nothing"),
     ("pcap", "interfaces", "FastNetMon captures nothing"),
-    ("exabgp", "exabgp_command_pipe", "FastNetMon turns ExaBGP off"),
-    ("exabgp", "exabgp_next_hop", "FastNetMon turns ExaBGP off"),
-    (
-        "exabgp_announce_host",
-        "exabgp_community_host",
-        "FastNetMon starts, and announces routes with an empty community",
-    ),
-    (
-        "exabgp_announce_whole_subnet",
-        "exabgp_community_subnet",
-        "FastNetMon starts, and announces routes with an empty community",
-    ),
     (
         "logging_remote_syslog_logging",
         "logging_remote_syslog_server",
@@ -57,10 +45,8 @@ pub(super) fn check(reference: &Reference, sink: &mut Sink) {
         does_nothing(name, entry, &at, sink);
     }
     for (switch, needed, what) in NEEDS {
-        let announces = switch.starts_with("exabgp_") && !reference.switch("exabgp");
         if let Some(entry) = reference.get(switch)
             && reference.switch(switch)
-            && !announces
             && matches!(reference.text(needed), "" | "0")
         {
             let reason = format!("`{switch}` is on without `{needed}`: {what}");
@@ -116,7 +102,22 @@ fn single_keys(reference: &Reference, sink: &mut Sink) {
             .text(script)
             .contains(|c: char| c.is_whitespace() || "$`;&|<>(){}*?\"'\\".contains(c))
     {
-        let reason = "FastNetMon hands the path to a shell, which would split it or worse";
+        let reason = "FastNetMon hands the path to a shell, which would split it or worse; here \
+                      it is one path as it is written";
         sink.warn(&entry.place(script), reason, "give the script a plain path");
+    }
+    for (key, other) in [
+        ("gobgp_next_hop_host_ipv4", "gobgp_next_hop"),
+        ("gobgp_next_hop_subnet_ipv4", "gobgp_next_hop"),
+    ] {
+        if let Some(entry) = reference.get(key)
+            && reference
+                .text(key)
+                .parse()
+                .is_ok_and(|hop: std::net::Ipv4Addr| !hop.is_unspecified())
+        {
+            let reason = format!("FastNetMon never reads it and takes `{other}`; here it counts");
+            sink.warn(&entry.place(key), reason, format!("remove it for `{other}`"));
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! The TOML text that a configuration of FastNetMon stands for: the policy as keys and values, and
 //! beside them, as comments, the lines they come from and what is to be said of those.
 
+mod answers;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
@@ -27,6 +29,7 @@ pub(super) fn print(understood: &Understood, name: &str) -> String {
     printer.whitelist();
     printer.settings();
     printer.receiving();
+    printer.answers();
     printer.inactive();
     printer.rest();
     printer.text
@@ -168,6 +171,7 @@ impl<'u> Printer<'u> {
             self.line(format!("prefixes = {}", prefixes(&group.prefixes)));
             self.line(format!("detect = {}", group.detect));
             self.directions("group.thresholds", &group.host, &groups[0].host);
+            self.group_answer(&group.name);
         }
     }
 

@@ -4,8 +4,7 @@
 use tidewall_model::{TrafficClass, Unit};
 
 use Feature::{
-    Api, AttackFiles, Bans, ClickHouse, Dump, ExaBgp, GoBgp, Graphite, InfluxDb, Kafka, Logging,
-    MongoDb, OpenVz, Prometheus, Redis, Screen, Script, Service,
+    Api, ClickHouse, Dump, Graphite, InfluxDb, Kafka, Logging, OpenVz, Prometheus, Screen, Service,
 };
 use Kind::{
     Community, Flows, Host, HostGroup, Ipv4, Ipv6, List, Megabits, Number, Packets, Path, Ports,
@@ -90,12 +89,6 @@ pub enum Standing {
 #[expect(missing_docs, reason = "name() says it")]
 pub enum Feature {
     OpenVz,
-    Bans,
-    Script,
-    ExaBgp,
-    GoBgp,
-    Redis,
-    MongoDb,
     Graphite,
     InfluxDb,
     ClickHouse,
@@ -103,7 +96,6 @@ pub enum Feature {
     Kafka,
     Api,
     Screen,
-    AttackFiles,
     Logging,
     Dump,
     Service,
@@ -114,12 +106,6 @@ impl Feature {
     pub const fn name(self) -> &'static str {
         match self {
             Self::OpenVz => "addresses of OpenVZ containers as networks",
-            Self::Bans => "how long a ban lasts",
-            Self::Script => "the notify script",
-            Self::ExaBgp => "ExaBGP",
-            Self::GoBgp => "GoBGP",
-            Self::Redis => "Redis",
-            Self::MongoDb => "MongoDB",
             Self::Graphite => "Graphite",
             Self::InfluxDb => "InfluxDB",
             Self::ClickHouse => "ClickHouse",
@@ -127,24 +113,17 @@ impl Feature {
             Self::Kafka => "Kafka",
             Self::Api => "the gRPC API",
             Self::Screen => "the client's screen",
-            Self::AttackFiles => "captures of attacks",
             Self::Logging => "logging",
             Self::Dump => "a log line for each packet",
             Self::Service => "the running service",
         }
     }
 
-    /// Does it act on, send to or answer others? Then a switch that FastNetMon reads as off stays
-    /// off, whatever was meant.
-    pub const fn is_outward(self) -> bool {
+    /// Does it act on, send to or answer others?
+    const fn is_outward(self) -> bool {
         matches!(
             self,
-            Self::Script
-                | Self::ExaBgp
-                | Self::GoBgp
-                | Self::Redis
-                | Self::MongoDb
-                | Self::Graphite
+            Self::Graphite
                 | Self::InfluxDb
                 | Self::ClickHouse
                 | Self::Prometheus
@@ -161,6 +140,19 @@ impl Key {
         match self.standing {
             Standing::Waits(feature) | Standing::Starts(feature) => Some(feature),
             _ => None,
+        }
+    }
+
+    /// Does it act on, send to or answer others? Then a switch that FastNetMon reads as off stays
+    /// off, whatever was meant.
+    pub fn is_outward(&self) -> bool {
+        match self.standing {
+            Waits(feature) | Starts(feature) => feature.is_outward(),
+            Maps(path) => {
+                let table = path.split('.').next().unwrap_or_default();
+                matches!(table, "script" | "redis" | "mongodb" | "exabgp" | "gobgp")
+            }
+            _ => false,
         }
     }
 }
@@ -291,13 +283,13 @@ static KEYS: &[Key] = &[
     key("cli_stats_file_path", Path, "/tmp/fastnetmon.dat", Waits(Screen)),
     key("cli_stats_ipv6_file_path", Path, "/tmp/fastnetmon_ipv6.dat", Waits(Screen)),
     key("ban_details_records_count", Number, "50", Maps("detection.samples")),
-    key("collect_attack_pcap_dumps", Switch, "off", Starts(AttackFiles)),
+    key("collect_attack_pcap_dumps", Switch, "off", Maps("record.pcap")),
     key("enable_api", Switch, "off", Starts(Api)),
     // Bans; the limits are in a table of their own.
     key("enable_ban", Switch, "off", Maps("detection.enabled")),
     key("enable_ban_ipv6", Switch, "off", Maps("detection.enabled")),
-    key("ban_time", Seconds, "1800", Waits(Bans)),
-    key("unban_only_if_attack_finished", Switch, "on", Waits(Bans)),
+    key("ban_time", Seconds, "1800", Maps("mitigation.ban_time")),
+    key("unban_only_if_attack_finished", Switch, "on", Maps("mitigation.only_if_finished")),
     key("hostgroup", HostGroup, "", Maps("group")),
     // Where traffic comes from.
     key("interfaces", List, "", Maps("mirror.interfaces")),
@@ -326,40 +318,39 @@ static KEYS: &[Key] = &[
     key("netflow_port", Ports, "", Maps("listen.netflow")),
     key("netflow_sampling_ratio", Number, "1", Maps("flows.sampling")),
     // What is done about an attack.
-    key("notify_script_path", Path, "/usr/local/bin/notify_about_attack.sh", Starts(Script)),
-    key("redis_enabled", Switch, "off", Starts(Redis)),
-    key("redis_host", Host, "127.0.0.1", Waits(Redis)),
-    key("redis_port", Number, "6379", Waits(Redis)),
-    key("redis_prefix", Text, "", Waits(Redis)),
-    key("mongodb_enabled", Switch, "off", Starts(MongoDb)),
-    key("mongodb_host", Host, "localhost", Waits(MongoDb)),
-    key("mongodb_port", Number, "27017", Waits(MongoDb)),
-    key("mongodb_database_name", Text, "fastnetmon", Waits(MongoDb)),
-    key("exabgp", Switch, "off", Starts(ExaBgp)),
-    key("exabgp_command_pipe", Path, "", Waits(ExaBgp)),
-    key("exabgp_community", Text, "", Waits(ExaBgp)),
-    key("exabgp_community_host", Text, "@exabgp_community", Waits(ExaBgp)),
-    key("exabgp_community_subnet", Text, "@exabgp_community", Waits(ExaBgp)),
-    key("exabgp_next_hop", Text, "", Waits(ExaBgp)),
-    key("exabgp_announce_host", Switch, "off", Waits(ExaBgp)),
-    key("exabgp_announce_whole_subnet", Switch, "off", Waits(ExaBgp)),
-    key("gobgp", Switch, "off", Starts(GoBgp)),
-    key("gobgp_next_hop", Ipv4, "0.0.0.0", Waits(GoBgp)),
-    key("gobgp_next_hop_host_ipv4", Ipv4, "0.0.0.0", Useless("FastNetMon never reads it: \
-        `gobgp_next_hop` is the next hop of every IPv4 route")),
-    key("gobgp_next_hop_subnet_ipv4", Ipv4, "0.0.0.0", Useless("FastNetMon never reads it: \
-        `gobgp_next_hop` is the next hop of every IPv4 route")),
-    key("gobgp_announce_host", Switch, "off", Waits(GoBgp)),
-    key("gobgp_announce_whole_subnet", Switch, "off", Waits(GoBgp)),
-    key("gobgp_community_host", Community, "65001:668", Waits(GoBgp)),
-    key("gobgp_community_subnet", Community, "65001:667", Waits(GoBgp)),
-    key("gobgp_next_hop_ipv6", Ipv6, "100::1", Waits(GoBgp)),
-    key("gobgp_next_hop_host_ipv6", Ipv6, "::0", Waits(GoBgp)),
-    key("gobgp_next_hop_subnet_ipv6", Ipv6, "::0", Waits(GoBgp)),
-    key("gobgp_announce_host_ipv6", Switch, "off", Waits(GoBgp)),
+    key("notify_script_path", Path, "/usr/local/bin/notify_about_attack.sh", Maps("script.path")),
+    key("redis_enabled", Switch, "off", Maps("redis")),
+    key("redis_host", Host, "127.0.0.1", Maps("redis.host")),
+    key("redis_port", Number, "6379", Maps("redis.port")),
+    key("redis_prefix", Text, "", Maps("redis.prefix")),
+    key("mongodb_enabled", Switch, "off", Maps("mongodb")),
+    key("mongodb_host", Host, "localhost", Maps("mongodb.hosts")),
+    key("mongodb_port", Number, "27017", Maps("mongodb.hosts")),
+    key("mongodb_database_name", Text, "fastnetmon", Maps("mongodb.database")),
+    key("exabgp", Switch, "off", Maps("exabgp")),
+    key("exabgp_command_pipe", Path, "", Maps("exabgp.pipe")),
+    key("exabgp_community", Text, "", Maps("exabgp.blackhole")),
+    key("exabgp_community_host", Text, "@exabgp_community", Maps("exabgp.blackhole")),
+    key("exabgp_community_subnet", Text, "@exabgp_community", Maps("exabgp.divert")),
+    key("exabgp_next_hop", Text, "", Maps("exabgp.blackhole")),
+    key("exabgp_announce_host", Switch, "off", Maps("exabgp.blackhole")),
+    key("exabgp_announce_whole_subnet", Switch, "off", Maps("exabgp.divert")),
+    key("gobgp", Switch, "off", Maps("gobgp")),
+    key("gobgp_next_hop", Ipv4, "0.0.0.0", Maps("gobgp.blackhole")),
+    key("gobgp_next_hop_host_ipv4", Ipv4, "0.0.0.0", Maps("gobgp.blackhole")),
+    key("gobgp_next_hop_subnet_ipv4", Ipv4, "0.0.0.0", Maps("gobgp.divert")),
+    key("gobgp_announce_host", Switch, "off", Maps("gobgp.blackhole")),
+    key("gobgp_announce_whole_subnet", Switch, "off", Maps("gobgp.divert")),
+    key("gobgp_community_host", Community, "65001:668", Maps("gobgp.blackhole")),
+    key("gobgp_community_subnet", Community, "65001:667", Maps("gobgp.divert")),
+    key("gobgp_next_hop_ipv6", Ipv6, "100::1", Maps("gobgp.blackhole")),
+    key("gobgp_next_hop_host_ipv6", Ipv6, "::0", Maps("gobgp.blackhole")),
+    key("gobgp_next_hop_subnet_ipv6", Ipv6, "::0", Useless("FastNetMon announces no IPv6 \
+        networks")),
+    key("gobgp_announce_host_ipv6", Switch, "off", Maps("gobgp.blackhole")),
     key("gobgp_announce_whole_subnet_ipv6", Switch, "off", Useless("FastNetMon announces no IPv6 \
         networks, whatever it says")),
-    key("gobgp_community_host_ipv6", Community, "65001:668", Waits(GoBgp)),
+    key("gobgp_community_host_ipv6", Community, "65001:668", Maps("gobgp.blackhole")),
     key("gobgp_community_subnet_ipv6", Community, "65001:667", Useless("FastNetMon announces no \
         IPv6 networks")),
     // Where numbers go.

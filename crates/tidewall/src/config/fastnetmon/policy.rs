@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tidewall_engine::{
-    Capacity, Counting, Detection, DirectedLimits, Group, Limits, Policy, Whitelist,
+    Capacity, Counting, Detection, DirectedLimits, FilterSettings, Group, Limits, Policy, Whitelist,
 };
 use tidewall_model::{Family, Metric, Prefix, Unit};
 use tidewall_wire::frame::LengthMode;
@@ -58,6 +58,7 @@ impl Found<'_> {
             whitelist: self.whitelist,
             counting,
             detection,
+            filters: FilterSettings::default(),
             capacity: Capacity::default(),
             networks: self.networks,
         }

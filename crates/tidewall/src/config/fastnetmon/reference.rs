@@ -105,7 +105,7 @@ impl Reference {
     /// switches that start something towards others.
     pub fn switch(&self, name: &str) -> bool {
         let Some(entry) = self.get(name) else { return built_in(name) == "on" };
-        let outward = entry.key.feature().is_some_and(Feature::is_outward);
+        let outward = entry.key.is_outward();
         value::reads_on(entry.key, &entry.typed)
             || (!outward && value::means_on(&entry.meant) == Some(true))
     }

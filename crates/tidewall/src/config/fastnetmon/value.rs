@@ -125,7 +125,7 @@ fn inspect_switch(
     at: &Place,
     sink: &mut Sink,
 ) {
-    let outward = key.feature().is_some_and(super::keys::Feature::is_outward);
+    let outward = key.is_outward();
     let shown = quoted(typed);
     match means_on(meant) {
         Some(true) if reads_on(key, typed) => {}

@@ -128,14 +128,18 @@ impl Crew {
         let teams = teams.map(|(team, _)| team);
         let closed = teams.filter(|team| blocked.iter().any(|(site, _)| is_in_the_way(team, site)));
         let closed: Vec<&Post> = closed.flat_map(|team| &team.posts).collect();
-        closed.iter().for_each(|post| post.tell(Word::Leave));
+        for post in &closed {
+            post.tell(Word::Leave);
+        }
         wait_for(&closed);
         for (site, sampling) in blocked {
             match site.open(*sampling, plan, false) {
                 Ok(open) => opened.push(open),
                 Err(error) => {
                     let reason = "closed for a reload that failed";
-                    closed.iter().for_each(|post| post.status.fail(reason));
+                    for post in &closed {
+                        post.status.fail(reason);
+                    }
                     self.tried = Duration::ZERO;
                     return Err(error);
                 }

@@ -7,7 +7,7 @@ use tidewall_capture::udp::UdpSource;
 use tidewall_capture::{DatagramSink, ReceiveError};
 use tidewall_collect::{
     Crediting, ExportDatagram, ExporterHealth, ExporterKey, FlowDetail, FlowSink, NetflowCollector,
-    SflowCollector,
+    SampledHeader, SflowCollector,
 };
 use tidewall_model::{DropCounters, FlowRecord, Timestamp};
 use tracing::{info, warn};
@@ -17,6 +17,7 @@ use crate::config::{Flows, Frames};
 use crate::crediting::Creditor;
 use crate::exports::ExporterReport;
 use crate::live::clock::Clock;
+use crate::live::frames::{OpenTap, SeenFrame, WorkerTap};
 use crate::live::state::StateFile;
 
 /// The longest rest of a worker: a part of the detector's grace.
@@ -113,6 +114,8 @@ pub struct FlowFeed {
     pub buffer: usize,
     /// How long a socket that had nothing more is left alone.
     pub pause: Duration,
+    /// Where sampled headers of attacks are kept; NetFlow has none.
+    pub tap: Option<WorkerTap>,
 }
 
 impl FlowFeed {
@@ -127,8 +130,20 @@ impl FlowFeed {
     ) -> Self {
         let (creditor, leaving) = (Creditor::new(crediting), Vec::new());
         let pause = Self::pause_between(&source, receive_buffer);
-        let (seq, buffer) = (0, receive_buffer);
-        Self { source, collector, creditor, clock, seq, state, crediting, leaving, buffer, pause }
+        let (seq, buffer, tap) = (0, receive_buffer, None);
+        Self {
+            source,
+            collector,
+            creditor,
+            clock,
+            seq,
+            state,
+            crediting,
+            leaving,
+            buffer,
+            pause,
+            tap,
+        }
     }
 
     /// Goes on with another receive buffer.
@@ -188,6 +203,9 @@ struct Intake<'a> {
     now: Timestamp,
     seq: &'a mut u64,
     batch: &'a mut Vec<FlowRecord>,
+    tap: Option<&'a WorkerTap>,
+    /// From the first datagram on, if headers are to be kept.
+    open: Option<OpenTap<'a>>,
 }
 
 impl DatagramSink for Intake<'_> {
@@ -195,21 +213,33 @@ impl DatagramSink for Intake<'_> {
         // Read behind the wait, and once.
         if self.now == Timestamp::ZERO {
             self.now = self.clock.now();
+            self.open = self.tap.and_then(|tap| tap.open(self.now));
         }
         let datagram = ExportDatagram::new(from, self.now, data);
-        let mut records = Records { creditor: self.creditor, seq: self.seq, batch: self.batch };
+        let (creditor, open) = (&mut *self.creditor, self.open.as_mut());
+        let mut records = Records { creditor, seq: self.seq, batch: self.batch, open };
         self.collector.decode(&datagram, &mut records);
     }
 }
 
-struct Records<'a> {
+struct Records<'a, 'b> {
     creditor: &'a mut Creditor,
     seq: &'a mut u64,
     batch: &'a mut Vec<FlowRecord>,
+    open: Option<&'a mut OpenTap<'b>>,
 }
 
-impl FlowSink for Records<'_> {
+impl FlowSink for Records<'_, '_> {
     const DETAIL: bool = false;
+
+    #[inline]
+    fn header(&mut self, record: &FlowRecord, header: &SampledHeader<'_>) {
+        if let Some(tap) = &mut self.open {
+            let SampledHeader { link, wire_length, bytes: data } = *header;
+            let frame = SeenFrame { link, time: record.time, data, wire_length, vlan: None };
+            tap.offer(&frame, record);
+        }
+    }
 
     #[inline]
     fn flow(&mut self, record: &FlowRecord, detail: &FlowDetail) {
@@ -234,6 +264,8 @@ impl Feed for FlowFeed {
             now: Timestamp::ZERO,
             seq: &mut self.seq,
             batch,
+            tap: self.tap.as_ref(),
+            open: None,
         };
         self.source.receive(wait, &mut intake)
     }

@@ -13,6 +13,7 @@ use tidewall_wire::frame::LinkType;
 
 use super::{Adjustment, Feed, WorkerReport};
 use crate::live::clock::Clock;
+use crate::live::frames::{OpenTap, SeenFrame, WorkerTap, time_of};
 
 /// Where frames come from.
 pub enum FrameSource {
@@ -58,6 +59,8 @@ pub struct FrameFeed {
     pub collector: FrameCollector,
     /// The process's clock.
     pub clock: Clock,
+    /// Where frames of attacks are kept.
+    pub tap: WorkerTap,
 }
 
 /// Takes the frames of a batch, all at one time: they came within milliseconds.
@@ -66,6 +69,9 @@ struct Intake<'a> {
     now: Timestamp,
     clock: Clock,
     batch: &'a mut Vec<FlowRecord>,
+    tap: &'a WorkerTap,
+    /// From the first frame on, if frames are to be kept.
+    open: Option<OpenTap<'a>>,
 }
 
 impl FrameSink for Intake<'_> {
@@ -73,18 +79,23 @@ impl FrameSink for Intake<'_> {
     fn frame(
         &mut self,
         link: LinkType,
-        _kernel: Timestamp,
+        kernel: Timestamp,
         data: &[u8],
         wire_length: u32,
         vlan: Option<VlanTag>,
     ) {
         if self.now == Timestamp::ZERO {
             self.now = self.clock.now();
+            self.open = self.tap.open(self.now);
         }
         // The reason is counted by the collector.
         if let Ok(mut record) = self.collector.decode(link, self.now, data, wire_length) {
             if let Some(tag) = vlan {
                 record.vlan = tag.id();
+            }
+            if let Some(tap) = &mut self.open {
+                let time = time_of(kernel, self.now);
+                tap.offer(&SeenFrame { link, time, data, wire_length, vlan }, &record);
             }
             self.batch.push(record);
         }
@@ -100,8 +111,14 @@ impl Feed for FrameFeed {
         wait: Duration,
         batch: &mut Vec<FlowRecord>,
     ) -> Result<usize, ReceiveError> {
-        let (now, clock) = (Timestamp::ZERO, self.clock);
-        let mut intake = Intake { collector: &mut self.collector, now, clock, batch };
+        let mut intake = Intake {
+            collector: &mut self.collector,
+            now: Timestamp::ZERO,
+            clock: self.clock,
+            batch,
+            tap: &self.tap,
+            open: None,
+        };
         self.source.receive(wait, &mut intake)
     }
 

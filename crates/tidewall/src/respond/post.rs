@@ -1,0 +1,516 @@
+//! The responder's post: everything that its thread owns, and what is done with each message. Time
+//! is an argument. Decisions are gathered, written to the journal, and only then carried out; what
+//! became of them may lead to further ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tidewall_actions::routes::NoRoute;
+use tidewall_actions::{ActionEvent, ActionKind, RouteOutcome};
+use tidewall_engine::Policy;
+use tidewall_engine::planner::{Decision, Mode, Planner, Saved};
+use tidewall_model::{
+    AttackEvent, AttackEventKind, AttackId, FilterRule, Mitigation, MitigationCommand,
+    MitigationId, MitigationOutcome, MitigationStatus, Timestamp,
+};
+use tracing::{debug, error, info, warn};
+
+use super::captures::Captures;
+use super::desired::{DesiredRoutes, Order};
+use super::notices::{self, Notices};
+use super::outlet::Outlet;
+use super::settings::Settings;
+use super::{recall, words};
+use crate::journal::{HistoryQuery, Journal, PastDecision};
+use crate::live::frames::FrameTap;
+use crate::live::hub::Hub;
+
+/// After a loss of events, and at the start, attacks are compared with the hub's for so long.
+const RECONCILE: Duration = Duration::from_secs(5);
+/// What was heard of so shortly before is not compared: the hub's snapshot may be older.
+const FRESH: Duration = Duration::from_secs(2);
+/// An attack that is known and was not heard of for so long is looked for in the snapshot.
+const STALE: Duration = Duration::from_secs(15);
+/// The history is shortened so often.
+const PRUNE_EVERY: Duration = Duration::from_hours(1);
+/// A ban that is older than this was told before the restart: an action's queue has done or given
+/// up by then what it held.
+const TOLD_AFTER: Duration = Duration::from_mins(15);
+/// Attacks of the past that are looked through for those of running bans.
+const MOST_RECALLED: usize = 10_000;
+/// The attack of a ban may have begun so long before it.
+const RECALL_BEFORE: Duration = Duration::from_hours(24);
+
+/// Who ends what is withdrawn because the service ends.
+const ENDING: &str = "the service, which was told to end";
+
+/// What the post is made of.
+pub(super) struct Parts {
+    pub settings: Settings,
+    pub planner: Planner,
+    pub journal: Option<Journal>,
+    pub notices: Notices,
+    pub outlets: Vec<Outlet>,
+    pub hub: Arc<Hub>,
+    pub frames: Arc<FrameTap>,
+    /// Events of the hub that were lost.
+    pub lost: Arc<AtomicU64>,
+}
+
+/// What the responder's thread owns.
+pub(super) struct Post {
+    pub(super) settings: Settings,
+    pub(super) planner: Planner,
+    pub(super) journal: Option<Journal>,
+    pub(super) notices: Notices,
+    pub(super) outlets: Vec<Outlet>,
+    pub(super) desired: DesiredRoutes,
+    captures: Captures,
+    hub: Arc<Hub>,
+    lost: Arc<AtomicU64>,
+    lost_seen: u64,
+    names: Vec<String>,
+    /// What waits to be written ...
+    decisions: Vec<Decision>,
+    /// ... and then carried out, in this order.
+    steps: Vec<Step>,
+    /// What became of notices.
+    outcomes: Vec<(MitigationId, MitigationOutcome)>,
+    /// Bans that were told before a restart.
+    told_before: BTreeSet<MitigationId>,
+    /// Announcers have been given their first desired set.
+    begun: bool,
+    /// Withdrawals until then.
+    held_back: Vec<Order>,
+    journal_fails: bool,
+    next_prune: Timestamp,
+    reconcile_until: Timestamp,
+}
+
+/// One thing to do once everything is written.
+enum Step {
+    Tell(Arc<ActionEvent>),
+    /// The decision of this position.
+    Carry(usize),
+}
+
+impl Post {
+    pub(super) fn new(parts: Parts, now: Timestamp) -> Self {
+        let Parts { settings, planner, journal, notices, outlets, hub, frames, lost } = parts;
+        let captures = Captures::new(frames);
+        captures.enable_for(&settings.actions);
+        let names = outlets.iter().map(|outlet| outlet.name.clone()).collect();
+        Self {
+            settings,
+            planner,
+            journal,
+            notices,
+            outlets,
+            desired: DesiredRoutes::default(),
+            captures,
+            hub,
+            lost,
+            lost_seen: 0,
+            names,
+            decisions: Vec::new(),
+            steps: Vec::new(),
+            outcomes: Vec::new(),
+            told_before: BTreeSet::new(),
+            begun: false,
+            held_back: Vec::new(),
+            journal_fails: false,
+            next_prune: now + PRUNE_EVERY,
+            reconcile_until: now + RECONCILE,
+        }
+    }
+
+    /// Takes over from an earlier run, and gives the announcers their first desired set.
+    pub(super) fn begin(&mut self, saved: Saved, now: Timestamp) {
+        self.recall(&saved.mitigations, now);
+        for mitigation in &saved.mitigations {
+            let is_old = now.since(mitigation.created) > TOLD_AFTER;
+            if mitigation.status == MitigationStatus::Active && is_old {
+                self.told_before.insert(mitigation.id);
+            }
+        }
+        let decisions = self.planner.restore(saved, now);
+        self.decide(decisions);
+        self.settle(now);
+        self.begun = true;
+        self.told_before.clear();
+        for at in 0..self.outlets.len() {
+            let desired = self.desired.desired_of(at);
+            if let Some(outlet) = self.outlets.get_mut(at) {
+                outlet.set(desired, now);
+            }
+        }
+        let orders = std::mem::take(&mut self.held_back);
+        self.order(orders, now);
+    }
+
+    /// Finds the attacks behind the bans of an earlier run: their ends are told with what was known.
+    fn recall(&mut self, mitigations: &[Mitigation], now: Timestamp) {
+        let told = || mitigations.iter().filter(|mitigation| !mitigation.kind.is_route());
+        let Some(oldest) = told().map(|mitigation| mitigation.created).min() else { return };
+        let Some(journal) = &mut self.journal else { return };
+        let since = Some(oldest - RECALL_BEFORE);
+        let query = HistoryQuery { since, target: None, limit: MOST_RECALLED };
+        let history = match journal.history(&query) {
+            Ok(history) => history,
+            Err(why) => return warn!("{why}; ends of bans are told without their attacks"),
+        };
+        for mitigation in told() {
+            let mut past = history.attacks.iter();
+            if let Some(past) = past.find(|past| recall::is_of(past, mitigation)) {
+                self.notices.remember(recall::from_past(past, mitigation), now);
+            }
+        }
+    }
+
+    /// Something happened to an attack.
+    pub(super) fn event(&mut self, event: &AttackEvent, now: Timestamp) {
+        if let Some(journal) = &mut self.journal {
+            journal.attack(event);
+        }
+        self.notices.learn(event, &self.hub.snapshot());
+        let attack = &event.attack;
+        let response = self.settings.planner.response(&attack.reason.group, attack.direction);
+        if response.mode != Mode::Off && !self.notices.is_empty() {
+            self.steps.push(Step::Tell(self.notices.of_attack(event)));
+        }
+        let rules: Vec<FilterRule> = attack.filters.iter().map(|one| one.rule.clone()).collect();
+        let decisions = self.planner.attack(event, &rules, now);
+        self.decide(decisions);
+    }
+
+    /// A second has passed.
+    pub(super) fn tick(&mut self, now: Timestamp) {
+        let lost = self.lost.load(Ordering::Relaxed);
+        if lost != self.lost_seen {
+            warn!(
+                "{} events of attacks came too fast; the attacks are compared with the detector's",
+                lost - self.lost_seen
+            );
+            self.lost_seen = lost;
+            self.reconcile_until = now + RECONCILE;
+        }
+        if now <= self.reconcile_until {
+            self.reconcile(now);
+        }
+        let decisions = self.planner.tick(now);
+        self.decide(decisions);
+        self.poll(now);
+        self.settle(now);
+        for capture in self.captures.ended(now) {
+            self.notices.tell_capture(&capture);
+        }
+        self.notices.forget(self.planner.mitigations());
+        self.notices.tell_losses();
+        self.keep_journal(now);
+    }
+
+    /// Makes up for events that were lost: attacks that began, go on or are over.
+    fn reconcile(&mut self, now: Timestamp) {
+        let snapshot = self.hub.snapshot();
+        let event = |kind, attack| AttackEvent { kind, time: snapshot.now, attack };
+        let heard: BTreeMap<AttackId, Timestamp> =
+            self.notices.going_on().map(|(attack, heard)| (attack.id, heard)).collect();
+        let mut missed = Vec::new();
+        for attack in &snapshot.attacks {
+            if !self.notices.knows(attack) {
+                missed.push(event(AttackEventKind::Started, attack.clone()));
+            } else if heard.get(&attack.id).is_some_and(|heard| *heard + STALE < snapshot.now) {
+                missed.push(event(AttackEventKind::Updated, attack.clone()));
+            }
+        }
+        let running: BTreeSet<AttackId> = snapshot.attacks.iter().map(|one| one.id).collect();
+        let gone: Vec<_> = (self.notices.going_on())
+            .filter(|(attack, heard)| {
+                !running.contains(&attack.id) && *heard + FRESH < snapshot.now
+            })
+            .map(|(attack, _)| attack.clone())
+            .collect();
+        if !gone.is_empty() {
+            let finished = self.hub.finished();
+            let finished: BTreeMap<AttackId, _> =
+                finished.iter().map(|attack| (attack.id, attack)).collect();
+            for mut attack in gone {
+                match finished.get(&attack.id) {
+                    Some(known) => attack = known.as_ref().clone(),
+                    None => attack.ended = Some(snapshot.now),
+                }
+                missed.push(event(AttackEventKind::Ended, attack));
+            }
+        }
+        for event in missed {
+            debug!(attack = event.attack.id.0, "learnt late: {:?}", event.kind);
+            self.event(&event, now);
+        }
+    }
+
+    /// Writes what waits, and shortens the history in small steps.
+    fn keep_journal(&mut self, now: Timestamp) {
+        let Some(journal) = &mut self.journal else { return };
+        let mut result = journal.flush();
+        if result.is_ok() && now >= self.next_prune {
+            match journal.prune(now, &self.settings.retention) {
+                Ok(0) => self.next_prune = now + PRUNE_EVERY,
+                Ok(pruned) => debug!("{pruned} entries of the history were deleted"),
+                Err(why) => {
+                    self.next_prune = now + PRUNE_EVERY;
+                    result = Err(why);
+                }
+            }
+        }
+        self.tell_journal(&result);
+    }
+
+    /// A failing journal is told once, and once more when it works again.
+    fn tell_journal(&mut self, result: &Result<(), crate::journal::JournalError>) {
+        match result {
+            Ok(()) if self.journal_fails => {
+                self.journal_fails = false;
+                info!("the journal is written again");
+            }
+            Err(why) if !self.journal_fails => {
+                self.journal_fails = true;
+                error!(
+                    "{why}; what is decided is carried out all the same, and is written when that \
+                     is possible"
+                );
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// What a daemon says of a route.
+    pub(super) fn outcome(&mut self, outcome: RouteOutcome) {
+        let RouteOutcome { announcer, key, outcome } = outcome;
+        let at = self.outlets.iter().position(|outlet| *outlet.name == *announcer);
+        let Some(at) = at else { return };
+        self.desired.outcome(at, key, outcome);
+    }
+
+    /// Asks the announcers that do not tell by themselves.
+    pub(super) fn poll(&mut self, now: Timestamp) {
+        for (at, outlet) in self.outlets.iter_mut().enumerate() {
+            for (key, outcome) in outlet.poll(now) {
+                self.desired.outcome(at, key, outcome);
+            }
+        }
+    }
+
+    /// Is an answer waited for that has to be asked for?
+    pub(super) fn is_pending(&self) -> bool {
+        self.outlets.iter().any(Outlet::is_pending)
+    }
+
+    /// Gathers decisions.
+    pub(super) fn decide(&mut self, decisions: Vec<Decision>) {
+        for decision in decisions {
+            self.steps.push(Step::Carry(self.decisions.len()));
+            self.decisions.push(decision);
+        }
+    }
+
+    /// Writes everything that was gathered, then carries it out; and what follows from it.
+    pub(super) fn settle(&mut self, now: Timestamp) {
+        loop {
+            for (id, outcome) in self.desired.reports(&self.names) {
+                if outcome == MitigationOutcome::Applied {
+                    info!(mitigation = id.0, "mitigation {id} is announced");
+                }
+                let decisions = self.planner.report(id, outcome, now);
+                self.decide(decisions);
+            }
+            if self.steps.is_empty() {
+                return;
+            }
+            let decisions = std::mem::take(&mut self.decisions);
+            let steps = std::mem::take(&mut self.steps);
+            self.write(&decisions);
+            let quiet = self.notices.is_empty();
+            for step in steps {
+                match step {
+                    Step::Tell(event) => self.notices.tell(&event),
+                    Step::Carry(at) => {
+                        if let Some(decision) = decisions.get(at) {
+                            words::log(decision, quiet);
+                            self.carry_out(decision, now);
+                        }
+                    }
+                }
+            }
+            for (id, outcome) in std::mem::take(&mut self.outcomes) {
+                let decisions = self.planner.report(id, outcome, now);
+                self.decide(decisions);
+            }
+        }
+    }
+
+    fn write(&mut self, decisions: &[Decision]) {
+        if decisions.is_empty() {
+            return;
+        }
+        if let Some(journal) = &mut self.journal {
+            let result = journal.record(decisions);
+            self.tell_journal(&result);
+        }
+    }
+
+    fn carry_out(&mut self, decision: &Decision, now: Timestamp) {
+        match decision.command() {
+            None => {}
+            Some(MitigationCommand::Apply(mitigation)) if mitigation.kind.is_route() => {
+                let orders = self.apply_route(&mitigation);
+                self.order(orders, now);
+            }
+            Some(MitigationCommand::Withdraw(mitigation)) if mitigation.kind.is_route() => {
+                if !self.desired.knows(mitigation.id) {
+                    // Of an earlier run: announcers may still have it.
+                    _ = self.apply_route(&mitigation);
+                }
+                let orders = self.desired.withdraw(mitigation.id);
+                self.order(orders, now);
+            }
+            Some(MitigationCommand::Apply(mitigation)) => {
+                if !self.told_before.contains(&mitigation.id) {
+                    self.tell_ban(ActionKind::Banned, &mitigation, decision, now);
+                }
+                self.outcomes.push((mitigation.id, MitigationOutcome::Applied));
+            }
+            Some(MitigationCommand::Withdraw(mitigation)) => {
+                self.tell_ban(ActionKind::Unbanned, &mitigation, decision, now);
+                self.outcomes.push((mitigation.id, MitigationOutcome::Withdrawn));
+            }
+        }
+    }
+
+    fn tell_ban(
+        &mut self,
+        kind: ActionKind,
+        mitigation: &Mitigation,
+        decision: &Decision,
+        now: Timestamp,
+    ) {
+        if self.notices.is_empty() {
+            return;
+        }
+        let past = PastDecision::from(decision);
+        let note = match (past.who, past.why.unwrap_or_default()) {
+            (Some(who), why) => format!("{who}: {why}"),
+            (None, why) => why,
+        };
+        let event = self.notices.of_ban(kind, mitigation, note, now);
+        self.notices.tell(&event);
+        if kind == ActionKind::Banned {
+            self.captures.begin(&event, now);
+        }
+    }
+
+    /// Wants the routes of a mitigation of every announcer that has any for it.
+    fn apply_route(&mut self, mitigation: &Mitigation) -> Vec<Order> {
+        let (mut wanted, mut refusals) = (Vec::new(), Vec::new());
+        for (at, outlet) in self.outlets.iter().enumerate() {
+            match outlet.told(mitigation) {
+                Ok((key, told)) => wanted.push((at, key, told)),
+                Err(NoRoute::NotConfigured { .. }) => {}
+                Err(why) => refusals.push(format!("{}: {why}", outlet.name)),
+            }
+        }
+        if wanted.is_empty() && refusals.is_empty() {
+            refusals.push(format!(
+                "no [bgp], [exabgp] or [gobgp] is configured for {}",
+                mitigation.kind.name()
+            ));
+        }
+        self.desired.apply(mitigation.id, wanted, refusals)
+    }
+
+    /// Tells announcers. Before their first desired set only withdrawals are kept: they follow it.
+    fn order(&mut self, orders: Vec<Order>, now: Timestamp) {
+        for order in orders {
+            match order {
+                order @ Order::Withdraw(..) if !self.begun => self.held_back.push(order),
+                Order::Announce(..) if !self.begun => {}
+                Order::Announce(at, desired) => {
+                    if let Some(outlet) = self.outlets.get_mut(at) {
+                        outlet.announce(*desired, now);
+                    }
+                }
+                Order::Withdraw(at, key, audience) => {
+                    let last = self.desired.wanted_by(at, &key).is_empty();
+                    if let Some(outlet) = self.outlets.get_mut(at) {
+                        outlet.withdraw(key, audience, last);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes on by other settings. What is wrong with them changes nothing. Says what was done.
+    pub(super) fn reload(
+        &mut self,
+        settings: Settings,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> anyhow::Result<String> {
+        let actions = notices::check(&settings.actions)?;
+        let decisions = self.planner.replace(settings.planner.clone(), policy, now)?;
+        self.decide(decisions);
+        let mut new = Vec::new();
+        if settings.planner != self.settings.planner {
+            new.push("mitigation");
+        }
+        // The announcers that run are those of the start.
+        let announcers = std::mem::take(&mut self.settings.announcers);
+        let waits = announcers != settings.announcers;
+        self.settings = Settings { announcers, ..settings };
+        let actions = self.notices.replace(actions, &policy.networks);
+        self.captures.enable_for(&self.settings.actions);
+        self.settle(now);
+        new.extend(actions?);
+        let mut said = match new.len() {
+            0 => String::new(),
+            _ => format!("what is done about attacks: {}", new.join(", ")),
+        };
+        if waits {
+            let and = if said.is_empty() { "" } else { "; " };
+            said = format!("{said}{and}announcers of routes wait for a restart");
+        }
+        Ok(said)
+    }
+
+    /// Withdraws everything because the service ends. The journal then knows that nothing is up.
+    pub(super) fn withdraw_all(&mut self, now: Timestamp) {
+        // The brake of this planner is not the operator's: it ends with it.
+        let mut decisions = self.planner.panic(ENDING, now);
+        decisions.retain(|decision| {
+            !matches!(decision.what, tidewall_engine::planner::Decided::Held { .. })
+        });
+        self.decide(decisions);
+        self.settle(now);
+    }
+
+    /// Writes the last of it.
+    pub(super) fn close_journal(&mut self) {
+        if let Some(mut journal) = self.journal.take()
+            && let Err(why) = journal.flush()
+        {
+            error!("{why}");
+        }
+    }
+
+    /// Ends the announcers, each on a thread of its own.
+    pub(super) fn end_outlets(&mut self, withdraw: bool) -> Vec<JoinHandle<()>> {
+        let outlets = std::mem::take(&mut self.outlets).into_iter();
+        let end = |outlet: Outlet| {
+            let builder = thread::Builder::new().name("announcer end".to_owned());
+            builder.spawn(move || outlet.stop(withdraw)).ok()
+        };
+        outlets.filter_map(end).collect()
+    }
+}
