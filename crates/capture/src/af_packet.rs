@@ -2,6 +2,7 @@
 //! fanout group. Needs nothing but the kernel, and sees what the machine itself sends, too. A card
 //! that joins packets makes fewer of them: `ethtool -K IF gro off lro off` on the mirror port.
 
+use std::io;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -190,9 +191,7 @@ impl AfPacketSource {
             )
             .map_err(fail("leaving out outgoing frames"))?;
         }
-        let nothing = [sock_filter { code: crate::classic_bpf::RETURN, jt: 0, jf: 0, k: 0 }];
-        system::attach_classic(socket.as_fd(), libc::SO_ATTACH_FILTER, &nothing)
-            .map_err(fail("attaching a filter"))?;
+        let_nothing_in(&socket).map_err(fail("attaching a filter"))?;
         if config.promiscuous {
             interface::make_promiscuous(&socket, index)
                 .map_err(fail("setting it to promiscuous mode"))?;
@@ -250,6 +249,11 @@ impl AfPacketSource {
         system::attach_classic(self.socket.as_fd(), libc::SO_ATTACH_FILTER, &program)
             .map_err(fail("attaching the filter"))?;
         Ok(())
+    }
+
+    /// Gets nothing new from now on, so that what is in the ring can be taken to its end.
+    pub fn leave(&mut self) -> io::Result<()> {
+        let_nothing_in(&self.socket)
     }
 
     /// What the frames begin with.
@@ -326,6 +330,12 @@ impl AfPacketSource {
         }
         self.statistics
     }
+}
+
+/// A filter that drops everything.
+fn let_nothing_in(socket: &OwnedFd) -> io::Result<()> {
+    let nothing = [sock_filter { code: crate::classic_bpf::RETURN, jt: 0, jf: 0, k: 0 }];
+    system::attach_classic(socket.as_fd(), libc::SO_ATTACH_FILTER, &nothing)
 }
 
 fn nothing_opened(config: &AfPacketConfig) -> OpenError {

@@ -2,7 +2,7 @@
 //! worker, and the kernel decides which of them gets a datagram ([`steering`]).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -13,8 +13,10 @@ use crate::{DatagramSink, OpenError, ReceiveError, SourceStatistics, clock, syst
 
 mod allow_list;
 mod batch;
+mod port;
 pub mod steering;
 
+pub use port::UdpPort;
 pub use steering::SteeringError;
 
 use allow_list::AllowList;
@@ -90,7 +92,7 @@ pub struct UdpSource {
 impl UdpSource {
     /// Opens a single socket.
     pub fn open(config: &UdpConfig) -> Result<Self, OpenError> {
-        let socket = bound(config, config.address, 1)?;
+        let socket = bound(config, config.address, false)?;
         Self::new(config, socket)
     }
 
@@ -100,14 +102,32 @@ impl UdpSource {
         if sockets.get() > 1 {
             // The kernel would let another process of the same user share the port, and each would
             // get a part: a socket that shares with nobody finds out.
-            drop(bound(config, config.address, 1)?);
+            drop(bound(config, config.address, false)?);
         }
-        let first = Self::new(config, bound(config, config.address, sockets.get())?)?;
+        Self::open_all(config, sockets, sockets.get() > 1)
+    }
+
+    /// Opens a group beside sockets of this process that have the port, or a part of it, and are
+    /// about to leave it ([`UdpPort::share`], [`Self::leave`]).
+    pub fn open_beside(config: &UdpConfig, sockets: NonZeroUsize) -> Result<Vec<Self>, OpenError> {
+        let group = Self::open_all(config, sockets, true)?;
+        if let [only] = group.as_slice() {
+            set_shared(&only.socket, false).map_err(udp_error(config, "SO_REUSEPORT"))?;
+        }
+        Ok(group)
+    }
+
+    fn open_all(
+        config: &UdpConfig,
+        sockets: NonZeroUsize,
+        shared: bool,
+    ) -> Result<Vec<Self>, OpenError> {
+        let first = Self::new(config, bound(config, config.address, shared)?)?;
         // Port 0 is chosen by the kernel for the first one only.
         let address = first.address;
         let mut group = vec![first];
         for _ in 1..sockets.get() {
-            group.push(Self::new(config, bound(config, address, sockets.get())?)?);
+            group.push(Self::new(config, bound(config, address, shared)?)?);
         }
         if group.len() > 1
             && let Some(first) = group.first()
@@ -119,11 +139,10 @@ impl UdpSource {
     }
 
     fn new(config: &UdpConfig, socket: OwnedFd) -> Result<Self, OpenError> {
-        let fail = |step| move |reason| OpenError::Udp { address: config.address, step, reason };
+        let fail = |step| udp_error(config, step);
         let address = local_address(&socket, config.address).map_err(fail("getsockname"))?;
-        let granted = grow_buffer(&socket, config.receive_buffer).map_err(fail("SO_RCVBUF"))?;
-        let wanted = config.receive_buffer;
-        let warning = (granted < wanted).then_some(BufferWarning { address, wanted, granted });
+        let warning =
+            grow_buffer(&socket, address, config.receive_buffer).map_err(fail("SO_RCVBUF"))?;
         Ok(Self {
             socket,
             address,
@@ -139,6 +158,30 @@ impl UdpSource {
     /// Hears these senders from now on; none means all.
     pub fn set_allowed(&mut self, allowed: &[Prefix]) {
         self.allowed = AllowList::new(allowed);
+    }
+
+    /// Asks for another receive buffer; what is in it stays.
+    pub fn set_receive_buffer(&mut self, wanted: usize) -> io::Result<()> {
+        self.warning = grow_buffer(&self.socket, self.address, wanted)?;
+        Ok(())
+    }
+
+    /// Gets nothing new from now on, so that what the kernel holds can be taken to its end. Another
+    /// socket that has the port gets what comes.
+    pub fn leave(&mut self) -> io::Result<()> {
+        let own = self.address.ip();
+        let peer = match own {
+            own if !own.is_unspecified() => own,
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        // A connected socket hears its peer only. The discard port (RFC 863) sends nothing.
+        std::net::UdpSocket::from(self.socket.try_clone()?).connect((peer, 9))
+    }
+
+    /// What concerns all sockets of the port, this one's group.
+    pub fn port(&self) -> io::Result<UdpPort> {
+        Ok(UdpPort::new(self.socket.try_clone()?, self.address))
     }
 
     /// Where the socket listens.
@@ -213,9 +256,14 @@ impl UdpSource {
     }
 }
 
-/// A socket with its options set, bound; `sockets` is the size of the group it belongs to.
-fn bound(config: &UdpConfig, address: SocketAddr, sockets: usize) -> Result<OwnedFd, OpenError> {
-    let fail = |step| move |reason| OpenError::Udp { address: config.address, step, reason };
+fn udp_error(config: &UdpConfig, step: &'static str) -> impl FnOnce(io::Error) -> OpenError {
+    let address = config.address;
+    move |reason| OpenError::Udp { address, step, reason }
+}
+
+/// A socket with its options set, bound; `shared` says whether others may have the port too.
+fn bound(config: &UdpConfig, address: SocketAddr, shared: bool) -> Result<OwnedFd, OpenError> {
+    let fail = |step| udp_error(config, step);
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let socket = system::socket(family, libc::SOCK_DGRAM, 0).map_err(fail("socket"))?;
     let set = |level, name, value: i32| system::set_option(socket.as_fd(), level, name, &value);
@@ -223,8 +271,8 @@ fn bound(config: &UdpConfig, address: SocketAddr, sockets: usize) -> Result<Owne
         set(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, i32::from(!config.dual_stack))
             .map_err(fail("IPV6_V6ONLY"))?;
     }
-    if sockets > 1 {
-        set(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1).map_err(fail("SO_REUSEPORT"))?;
+    if shared {
+        set_shared(&socket, true).map_err(fail("SO_REUSEPORT"))?;
     }
     if config.kernel_time {
         set(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1).map_err(fail("SO_TIMESTAMPNS"))?;
@@ -271,16 +319,27 @@ fn local_address(socket: &OwnedFd, configured: SocketAddr) -> io::Result<SocketA
     Ok(SocketAddr::new(configured.ip(), port))
 }
 
-/// Asks for a receive buffer and returns what the kernel gives, both as the administrator counts
-/// them: the kernel doubles every figure for its own overhead.
-fn grow_buffer(socket: &OwnedFd, wanted: usize) -> io::Result<usize> {
+/// Asks for a receive buffer, and says when the kernel gives less. Figures are as the administrator
+/// counts them: the kernel doubles every one for its own overhead.
+fn grow_buffer(
+    socket: &OwnedFd,
+    address: SocketAddr,
+    wanted: usize,
+) -> io::Result<Option<BufferWarning>> {
     let value = i32::try_from(wanted).unwrap_or(i32::MAX);
     let socket = socket.as_fd();
     if system::set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &value).is_err() {
         system::set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, &value)?;
     }
     let doubled: i32 = system::option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF)?;
-    Ok(usize::try_from(doubled).unwrap_or_default() / 2)
+    let granted = usize::try_from(doubled).unwrap_or_default() / 2;
+    Ok((granted < wanted).then_some(BufferWarning { address, wanted, granted }))
+}
+
+/// May others of this user have the port too?
+fn set_shared(socket: &OwnedFd, shared: bool) -> io::Result<()> {
+    let value = i32::from(shared);
+    system::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT, &value)
 }
 
 fn steer(socket: &OwnedFd, sockets: usize) -> Result<(), SteeringError> {

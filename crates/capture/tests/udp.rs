@@ -294,3 +294,64 @@ fn a_source_may_move_to_another_thread() {
     });
     assert_eq!(seen.join().unwrap(), 1);
 }
+
+/// Sends so many datagrams that may go to any socket of a group.
+fn send(to: SocketAddr, count: usize) {
+    let sender = udp("127.0.0.1:0");
+    (0..count).for_each(|_| _ = sender.send_to(&[0, 0, 0, 5, 1, 1], to).unwrap());
+}
+
+fn taken(source: &mut UdpSource) -> usize {
+    let mut sink = Datagrams::default();
+    while source.receive(Duration::from_millis(20), &mut sink).unwrap() > 0 {}
+    sink.0.len()
+}
+
+#[test]
+fn sockets_are_added_to_a_port_and_taken_away_without_loss() {
+    let config = config("127.0.0.1:0");
+    let mut group = UdpSource::open_group(&config, NonZeroUsize::MIN).unwrap();
+    let (port, to) = (group[0].port().unwrap(), group[0].local_address());
+    send(to, 50);
+    group.append(&mut port.add(&config, 1, 2).unwrap());
+    send(to, 50);
+    let counts: Vec<usize> = group.iter_mut().map(taken).collect();
+    assert_eq!(counts, [100, 0, 0], "nothing before it is dealt");
+    port.deal(3).unwrap();
+    send(to, 300);
+    port.deal(1).unwrap();
+    send(to, 100);
+    let counts: Vec<usize> = group.iter_mut().map(taken).collect();
+    assert_eq!(counts.iter().sum::<usize>(), 400);
+    assert!(counts[0] > 100 && counts[1] > 0 && counts[2] > 0, "{counts:?}");
+    group.truncate(1);
+    send(to, 100);
+    assert_eq!(taken(&mut group[0]), 100);
+}
+
+#[test]
+fn a_socket_that_leaves_keeps_what_it_has_and_gets_nothing_more() {
+    for (old, new) in [("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "127.0.0.1"), ("[::]", "127.0.0.1")] {
+        for workers in [1, 2].map(|n| NonZeroUsize::new(n).unwrap()) {
+            let mut leaving = UdpSource::open_group(&config(&format!("{old}:0")), workers).unwrap();
+            let number = leaving[0].local_address().port();
+            let to = SocketAddr::from(([127, 0, 0, 1], number));
+            let config = config(&format!("{new}:{number}"));
+            let in_use = UdpSource::open_group(&config, workers).err().unwrap().to_string();
+            assert!(in_use.contains("ss -lunp"), "{in_use}");
+            leaving[0].port().unwrap().share(true).unwrap();
+            let mut group = UdpSource::open_beside(&config, workers).unwrap();
+            send(to, 100);
+            for source in &mut leaving {
+                source.leave().unwrap();
+            }
+            let early: usize = leaving.iter_mut().map(taken).sum();
+            send(to, 100);
+            assert_eq!(leaving.iter_mut().map(taken).sum::<usize>(), 0, "{old} to {new}");
+            drop(leaving);
+            send(to, 100);
+            let late: usize = group.iter_mut().map(taken).sum();
+            assert_eq!(early + late, 300, "{old} to {new}");
+        }
+    }
+}

@@ -31,6 +31,13 @@ impl FrameCollector {
         Self { policy, length, sampling, ..Self::default() }
     }
 
+    /// Goes on by another policy, and counts on.
+    pub const fn set(&mut self, policy: TunnelPolicy, length: LengthMode, sampling: SamplingRate) {
+        self.policy = policy;
+        self.length = length;
+        self.sampling = sampling;
+    }
+
     /// Decodes one captured frame of `wire_length` bytes, or counts why it gives no record.
     #[inline]
     pub fn decode(

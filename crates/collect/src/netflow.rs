@@ -120,6 +120,13 @@ impl NetflowCollector {
         }
     }
 
+    /// Goes on by another header and length of each sampled packet.
+    pub const fn set_frames(&mut self, tunnels: TunnelPolicy, length: LengthMode) {
+        self.settings.tunnels = tunnels;
+        self.settings.length = length;
+        self.frames.set(tunnels, length, SamplingRate::ONE);
+    }
+
     /// Goes on by other rules of the configuration, for known exporters too. Nothing that was
     /// learnt is forgotten.
     pub fn set_rules(

@@ -105,6 +105,12 @@ impl SflowCollector {
         }
     }
 
+    /// Goes on by another header and length of each sampled frame.
+    pub const fn set_frames(&mut self, tunnels: TunnelPolicy, length: LengthMode) {
+        self.measure.tunnels = tunnels;
+        self.measure.length = length;
+    }
+
     /// Goes on by other rates of the configuration, for known exporters too.
     pub fn set_sampling(&mut self, rules: SamplingRules) {
         for (key, exporter) in self.exporters.states_mut() {

@@ -153,6 +153,15 @@ impl Conductor {
         Shard::new(&self.policy, &self.zones, &self.rules)
     }
 
+    /// One more shard, from now on: the caller lends it with the others. What each shard leaves
+    /// unseen of a host is still measured for as many shards as there were, until another
+    /// conductor goes on ([`Self::inherit`]).
+    pub fn join(&mut self) -> Shard {
+        self.spares.push(WindowSummary::new(&self.policy.capacity, self.zones.all().len()));
+        self.parts = true;
+        self.shard()
+    }
+
     /// Closes every slice and window that is over at `now`.
     pub fn advance(
         &mut self,

@@ -13,7 +13,6 @@ mod sources;
 pub mod state;
 pub mod worker;
 
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,15 +23,14 @@ use anyhow::{Context, bail};
 use tidewall_engine::{Conductor, Policy};
 use tidewall_model::Prefix;
 
-use crate::config::{Flows, Frames, Listen, Mirror};
+use crate::config::{Flows, Frames, Listen, Mirror, Service};
 use clock::Clock;
 use crew::Crew;
 use frames::FrameTap;
 use hub::Hub;
 use judge::{Judge, Order};
-use shards::{SharedShard, SharedShards};
+use shards::SharedShard;
 use state::State;
-use worker::{Adjustment, WorkerStatus};
 
 pub use crew::Standing;
 pub use sources::Sources;
@@ -50,16 +48,14 @@ pub struct Plan {
     pub listen: Listen,
     /// Where frames are taken from.
     pub mirrors: Vec<Mirror>,
-    /// Folder for what outlives a restart.
-    pub state: Option<PathBuf>,
+    /// How the service lives on the machine.
+    pub service: Service,
 }
 
 /// A running service.
 pub struct Live {
     /// Where to ask, and to listen.
     pub hub: Arc<Hub>,
-    /// The workers.
-    pub workers: Vec<Arc<WorkerStatus>>,
     /// The process's clock.
     pub clock: Clock,
     /// Frames of attacks; off until it is switched on.
@@ -77,59 +73,74 @@ impl Live {
     /// Starts all threads. `seed` keys the hash tables and must not be known outside.
     pub fn start(plan: &Plan, sources: Sources, seed: u64) -> anyhow::Result<Self> {
         let (hub, clock) = (Arc::new(Hub::default()), Clock::start());
-        let count = sources.list.len();
+        let count = sources.list.iter().map(|open| open.sources.len()).sum();
         let conductor = Conductor::new(plan.policy.clone(), count, count > 1, seed);
-        let shards = (0..count).map(|_| SharedShard::new(conductor.shard()));
-        let shards = SharedShards(shards.collect());
         let open = |folder: &PathBuf| {
             State::open(folder).with_context(|| format!("{}: cannot be used", folder.display()))
         };
-        let state = plan.state.as_ref().map(open).transpose()?;
+        let state = plan.service.state.as_ref().map(open).transpose()?;
         let frames = Arc::<FrameTap>::default();
-        let tap = Arc::clone(&frames);
-        let crew = Crew::start(plan, sources, &shards.0, clock, state.as_ref(), tap)?;
+        let hire = || Ok(SharedShard::new(conductor.shard()));
+        let around = (clock, Arc::clone(&frames));
+        let crew = Crew::start(plan, sources, around, state.as_ref(), hire)?;
+        hub.set_roster(crew.roster());
         let (orders, taken) = channel();
         let stop_judge: Arc<AtomicBool> = Arc::default();
         let stop = Arc::clone(&stop_judge);
-        let judge = Judge::new(conductor, shards, Arc::clone(&hub), clock, seed);
+        let judge = Judge::new(conductor, crew.shards(), Arc::clone(&hub), clock, seed);
         let judge = spawn("detector", move || judge.run(&taken, &stop))?;
-        let (plan, workers) = (plan.clone(), crew.statuses());
-        Ok(Self { hub, workers, clock, frames, plan, orders, stop_judge, crew, judge, state })
+        let plan = plan.clone();
+        Ok(Self { hub, clock, frames, plan, orders, stop_judge, crew, judge, state })
     }
 
     /// Goes on by another plan: by its policy from the next window on, by its rules for exporters
-    /// from the next datagram on. Says what was done, and what waits for a restart.
-    pub fn reload(&mut self, plan: &Plan) -> String {
-        let mut new = Vec::new();
-        if plan.policy != self.plan.policy {
-            new.push("networks and limits");
-            // Without a detector there is nothing to adopt it: the process is ending.
-            _ = self.orders.send(Order::Adopt(Box::new(plan.policy.clone())));
-        }
-        if plan.flows != self.plan.flows {
-            new.push("sampling and crediting of flows");
-        }
-        if plan.listen.allow != self.plan.listen.allow {
-            new.push("the exporters that are allowed");
-        }
-        self.plan.policy.clone_from(&plan.policy);
-        self.plan.flows.clone_from(&plan.flows);
-        self.plan.listen.allow.clone_from(&plan.listen.allow);
-        let (flows, allow) = (plan.flows.clone(), plan.listen.allow.clone());
-        self.crew.adjust(Adjustment { flows, allow });
-        let what = if new.is_empty() { "nothing new".to_owned() } else { new.join(", ") };
-        let waits = [
-            ("listen", plan.listen != self.plan.listen),
-            ("mirror", plan.mirrors != self.plan.mirrors),
-            ("frames", plan.frames != self.plan.frames),
-            ("service", plan.state != self.plan.state),
+    /// and frames from the next batch on, with its sources at once. Says what was done, and what
+    /// waits for a restart. An error means that nothing was changed.
+    pub fn reload(&mut self, plan: &Plan) -> anyhow::Result<String> {
+        let orders = &self.orders;
+        let hire = || {
+            let (answer, told) = channel();
+            let ended = "the detector has ended";
+            orders.send(Order::Join(answer)).ok().context(ended)?;
+            told.recv().context(ended)
+        };
+        let mut new = self.crew.change(plan, self.state.as_ref(), hire)?;
+        let workers_changed = !new.is_empty();
+        self.hub.set_roster(self.crew.roster());
+        let old = &self.plan;
+        let named = [
+            ("networks and limits", plan.policy != old.policy),
+            ("sampling and crediting of flows", plan.flows != old.flows),
+            ("the exporters that are allowed", plan.listen.allow != old.listen.allow),
+            ("receive buffers", plan.listen.receive_buffer != old.listen.receive_buffer),
+            ("how frames are counted", plan.frames != old.frames),
         ];
-        let mut said = format!("reloaded: {what}");
-        for (table, _) in waits.iter().filter(|(_, differs)| *differs) {
-            let waits = "is new and takes effect when the service is restarted";
-            _ = write!(said, "; [{table}] {waits}");
+        let named = named.iter().filter(|(_, differs)| *differs);
+        new.extend(named.map(|(what, _)| (*what).to_owned()));
+        if plan.policy != old.policy || workers_changed {
+            let order = Order::Adopt(Box::new(plan.policy.clone()), self.crew.shards());
+            // Without a detector there is nothing to adopt it: the process is ending.
+            _ = self.orders.send(order);
         }
-        said
+        let what = if new.is_empty() { "nothing new".to_owned() } else { new.join("; ") };
+        let mut said = format!("reloaded: {what}");
+        if plan.service != old.service {
+            said += "; [service] is new and takes effect when the service is restarted";
+        }
+        self.plan = Plan { service: self.plan.service.clone(), ..plan.clone() };
+        Ok(said)
+    }
+
+    /// An error of a reload in words. A right that is missing may have been given up.
+    pub fn explain(&self, error: &anyhow::Error) -> String {
+        let said = format!("{error:#}");
+        match &self.plan.service.user {
+            Some(user) if crew::is_refusal(&said) => format!(
+                "{said}; the service became `{user}` at its start and has no such rights any \
+                 more: restart it"
+            ),
+            _ => said,
+        }
     }
 
     /// Our networks as they are now.

@@ -28,18 +28,22 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const POLICY: &str = "networks = [\"192.0.2.0/24\", \"2001:db8:2::/64\"]\n\
     [thresholds.incoming]\ntotal = { pps = 200 }\n";
 
-fn started(sources: &str) -> Live {
+fn plan(sources: &str) -> Plan {
     let Ok(loaded) = config::parse("test", &format!("{POLICY}{sources}")) else {
         panic!("a configuration that is not understood: {sources}");
     };
-    let plan = Plan {
+    Plan {
         policy: loaded.policy,
         frames: loaded.frames,
         flows: loaded.flows,
         listen: loaded.listen,
         mirrors: loaded.mirrors,
-        state: None,
-    };
+        service: loaded.service,
+    }
+}
+
+fn started(sources: &str) -> Live {
+    let plan = plan(sources);
     Live::start(&plan, Sources::open(&plan).unwrap(), 7).unwrap()
 }
 
@@ -213,12 +217,22 @@ fn frames_of_an_attack_through_a_pipe() {
 #[test]
 fn headers_of_an_attack_in_sflow() {
     let listen = "[listen]\nnetflow = []\nreceive_buffer = \"1M\"\nsflow = [\"127.0.0.1:PORT\"]\n";
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let free = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
+    let free = [0; 2].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let [port, other] = free.each_ref().map(|socket| socket.local_addr().unwrap().port());
     drop(free);
-    let live = started(&listen.replace("PORT", &port.to_string()));
+    let mut live = started(&listen.replace("PORT", &port.to_string()));
     live.frames.enable(true);
+    headers(&live, port);
+    // A worker that a reload brings sees frames like those before it.
+    let said = live.reload(&plan(&listen.replace("PORT", &other.to_string()))).unwrap();
+    assert!(said.contains(&format!("no longer: sflow 127.0.0.1:{port}")), "{said}");
+    headers(&live, other);
+    live.stop().unwrap();
+}
+
+/// Frames that follow, and those before, come out of what is sent to this port.
+fn headers(live: &Live, port: u16) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut renderer = SflowRenderer::new(&SflowPlan::default());
     let record = FlowRecord {
         src: 0x2001_0db8_0001 << 80 | 9,
@@ -253,5 +267,4 @@ fn headers_of_an_attack_in_sflow() {
         assert!(frame.bytes.len() <= 128 && frame.original_length >= 1000, "{frame:?}");
         assert!(frame.time >= begin && frame.time <= live.clock.now());
     }
-    live.stop().unwrap();
 }

@@ -12,10 +12,11 @@ use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use service::{PATIENCE, Service};
+use service::{PATIENCE, RELOAD, Service};
 use tidewall_model::{FlowRecord, SamplingRate, protocol};
 use tidewall_scenario::{FlowCachePlan, FlowCacheRenderer, FlowProtocol, Renderer};
 use tidewall_scenario::{SflowPlan, SflowRenderer};
@@ -177,6 +178,134 @@ fn a_reload_keeps_attacks_and_a_bad_file_changes_nothing() {
     assert_eq!(ids(&service), before, "{}", service.log());
     let status = service.data(r#"{"ask":"status"}"#);
     assert!(status["records"]["received"].as_u64().unwrap() > received, "{status}");
+}
+
+/// The configuration with these lines under `[listen]` instead of the usual ones.
+fn listen(service: &Service, lines: &str) -> Value {
+    service.write(&format!(
+        "networks = [\"192.0.2.0/24\", \"2001:db8:2::/64\"]\n{LIMITS}\n[listen]\n{lines}\n"
+    ));
+    service.ask(RELOAD).unwrap()
+}
+
+#[test]
+fn a_reload_under_load_loses_no_datagram_and_no_template() {
+    let mut service = Service::prepared();
+    let port = service.netflow;
+    let lines = |workers: usize, more: &str| {
+        format!(
+            "workers = {workers}\nreceive_buffer = \"16M\"\nsflow = []\n\
+             netflow = [\"127.0.0.1:{port}\"{more}]"
+        )
+    };
+    service
+        .write(&format!("networks = [\"192.0.2.0/24\"]\n{LIMITS}\n[listen]\n{}\n", lines(2, "")));
+    service.run();
+    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        // Eight exporters that say their templates once. The next flow takes the place of the one
+        // before, which has a datagram of its own.
+        scope.spawn(|| {
+            let plan = FlowCachePlan { template_datagrams: 1_000_000, ..FlowCachePlan::default() };
+            let plan = FlowCachePlan { template_interval: Duration::from_hours(1), ..plan };
+            let plan = FlowCachePlan { entries: 1, records: 1, ..plan };
+            let mut exporters: Vec<_> = (1..=8)
+                .map(|n| {
+                    let socket = UdpSocket::bind(format!("127.0.0.{n}:0")).unwrap();
+                    (socket, FlowCacheRenderer::new(FlowProtocol::NetflowV9, &plan))
+                })
+                .collect();
+            let begin = Instant::now();
+            for number in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                for (socket, renderer) in &mut exporters {
+                    let time = tidewall_model::Timestamp::from_parts(1_790_000_000, 0);
+                    let time = time + begin.elapsed();
+                    let record = FlowRecord { time, ..record(false, 1, number) };
+                    renderer
+                        .render(&record, &mut |_, message| {
+                            socket.send_to(message, ("127.0.0.1", port)).unwrap();
+                            sent.fetch_add(1, Ordering::Relaxed);
+                        })
+                        .unwrap();
+                }
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        // With fewer workers exporters move to those that did not hear their templates.
+        let both = ", \"[::1]:PORT\"";
+        let reloads = [(1, ""), (4, ""), (4, both), (3, both), (1, both), (2, "")];
+        for (workers, more) in reloads {
+            std::thread::sleep(Duration::from_millis(400));
+            let more = more.replace("PORT", &port.to_string());
+            let answer = listen(&service, &lines(workers, &more));
+            assert_eq!(answer["ok"], true, "{answer}");
+            let said = answer["data"]["reloaded"].as_str().unwrap();
+            assert!(said.contains("netflow"), "{said}");
+            let at = 1 + usize::from(!more.is_empty());
+            let list = service.status()["workers"].as_array().unwrap().len();
+            assert_eq!(list, workers * at, "{said}");
+        }
+        std::thread::sleep(Duration::from_millis(400));
+        stop.store(true, Ordering::Relaxed);
+    });
+    let sent = sent.into_inner();
+    service.wait_for("all of it", |service| service.source("received") >= sent);
+    let status = service.status();
+    assert_eq!(status["received"]["received"], sent, "{status}");
+    assert_eq!(status["received"]["dropped_by_kernel"], 0, "{status}");
+    assert_eq!(status["drops"], serde_json::json!({}), "{status}");
+    assert_eq!(status["records"]["received"], status["records"]["counted"], "{status}");
+    assert!(sent > 10_000, "{sent} datagrams are no load");
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+}
+
+#[test]
+fn a_reload_changes_where_it_listens_or_nothing_at_all() {
+    let mut service = Service::start(LIMITS);
+    let (sflow, netflow) = (service.sflow, service.netflow);
+    let mut renderer = SflowRenderer::new(&SflowPlan::default());
+    flood(&mut renderer, sflow, 1000, || service.attacked().len() < 2);
+    let before = service.source("received");
+    // What cannot be opened changes nothing, and what was opened beside it is closed again.
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken_port = taken.local_addr().unwrap().port();
+    let (free, _) = service::free_ports();
+    let old = format!("sflow = [\"127.0.0.1:{sflow}\"]\nnetflow = [\"127.0.0.1:{netflow}\"");
+    for (lines, why) in [
+        (format!("{old}, \"127.0.0.1:{free}\", \"127.0.0.1:{taken_port}\"]"), "ss -lunp"),
+        (format!("{old}]\ninterface = \"nothing0\""), "ip link"),
+        ("sflow = []\nnetflow = []".to_owned(), "nothing to receive"),
+    ] {
+        let answer = listen(&service, &lines);
+        assert_eq!(answer["ok"], false, "{lines}: {answer}");
+        assert!(answer["error"].as_str().unwrap().contains(why), "{answer}");
+        assert_eq!(service.status()["workers"].as_array().unwrap().len(), 2, "{lines}");
+        drop(UdpSocket::bind(("127.0.0.1", free)).unwrap());
+    }
+    // Every address instead of one, the other way round, and a port less.
+    for lines in [
+        format!("sflow = [\"0.0.0.0:{sflow}\"]\nnetflow = []\nworkers = 2"),
+        format!("sflow = [\"127.0.0.1:{sflow}\"]\nnetflow = []"),
+        format!("sflow = [\"127.0.0.1:{sflow}\"]\nnetflow = []\ninterface = \"lo\""),
+    ] {
+        let answer = listen(&service, &lines);
+        assert_eq!(answer["ok"], true, "{lines}: {answer}");
+        let seen = service.source("received");
+        assert!(seen >= before, "what was counted before still is");
+        flood(&mut renderer, sflow, 1000, || service.source("received") <= seen);
+        assert_eq!(service.attacked().len(), 2, "{lines}: attacks go on");
+    }
+    drop(UdpSocket::bind(("127.0.0.1", netflow)).unwrap());
+    service.configure(LIMITS);
+    let text = fs::read_to_string(service.path("tidewall.toml")).unwrap();
+    fs::write(service.path("tidewall.toml"), format!("{text}pid_file = \"/nowhere\"\n")).unwrap();
+    let said = service.data(RELOAD)["reloaded"].as_str().unwrap().to_owned();
+    assert!(said.contains(&format!("received from: sflow 127.0.0.1:{sflow}")), "{said}");
+    assert!(said.ends_with("[service] is new and takes effect when the service is restarted"));
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
 }
 
 #[test]

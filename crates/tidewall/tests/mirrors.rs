@@ -174,6 +174,51 @@ fn libpcap() {
 }
 
 #[test]
+fn mirrors_come_and_go_by_a_reload() {
+    if !ready("mirrors_come_and_go_by_a_reload") {
+        return;
+    }
+    let lab = Lab::new();
+    let sender = lab.frame_sender();
+    let mirror = |engine: &str, more: &str| {
+        format!("[[mirror]]\nengine = \"{engine}\"\ninterfaces = [\"tw1\"]\n{more}")
+    };
+    let mut service = started(&lab, &mirror("af_packet", ""));
+    let mut sent = 0;
+    let mut all = |service: &mut Service| {
+        sender.send_all(&frames());
+        sent += u64::from(COUNT);
+        counted(service, sent);
+    };
+    all(&mut service);
+    named(&mut service);
+    for (engine, more, workers) in [
+        ("af_packet", "workers = 2\n", 2),
+        ("af_packet", "filter = \"not port 22\"\n", 1),
+        ("af_xdp", "", 2),
+        ("af_xdp", "mode = \"generic\"\n", 2),
+        ("pcap", "", 1),
+        ("af_packet", "", 1),
+    ] {
+        service.write(&format!("{POLICY}{}", mirror(engine, more)));
+        let answer = service.ask(service::RELOAD).unwrap();
+        assert_eq!(answer["ok"], true, "{engine}: {answer}");
+        let status = service.status();
+        assert_eq!(status["workers"].as_array().unwrap().len(), workers, "{status}");
+        assert_eq!(has_program(&lab), engine == "af_xdp", "{}", lab.describe());
+        all(&mut service);
+        assert_eq!(service.attacked().len(), 2, "attacks go on");
+    }
+    // An interface that is not there changes nothing.
+    service.write(&format!("{POLICY}{}", mirror("af_packet", "").replace("tw1", "tw9")));
+    let answer = service.ask(service::RELOAD).unwrap();
+    assert!(answer["error"].as_str().unwrap().contains("tw9"), "{answer}");
+    all(&mut service);
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+    restored(&lab);
+}
+
+#[test]
 fn an_interface_that_is_removed_is_taken_up_again() {
     if !ready("an_interface_that_is_removed_is_taken_up_again") {
         return;
@@ -219,7 +264,13 @@ fn the_rights_that_are_given_up_are_not_missed() {
     lab.frame_sender().send_all(&frames());
     named(&mut service);
     counted(&mut service, COUNT.into());
-    // What needs rights is not possible any more; the rest goes on.
+    // What needs rights is not possible any more, and changes nothing; the rest goes on.
+    service.write(&text.replace("af_packet", "pcap"));
+    let answer = service.ask(service::RELOAD).unwrap();
+    let said = answer["error"].as_str().unwrap();
+    assert!(said.contains("the service became `nobody` at its start"), "{said}");
+    assert!(said.contains("restart it"), "{said}");
+    service.write(&text);
     ip(&format!("-n {} link del tw1", lab.receiver.name));
     service.wait_for("the refusal", |service| service.log().contains("not opened again: "));
     let failed = service.status()["workers"][1]["failed"].as_str().unwrap().to_owned();

@@ -22,7 +22,6 @@ use crate::control::{Asked, Question, Server, Socket, answer as answers};
 use crate::live::clock::Clock;
 use crate::live::hub::Hub;
 use crate::live::state;
-use crate::live::worker::WorkerStatus;
 use crate::live::{Live, Plan, Sources, Standing, networks};
 use crate::log::{self, LogFormat};
 use crate::pid_file::PidFile;
@@ -84,11 +83,11 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mut ours = vec![control.clone()];
     ours.extend(pid_file.as_ref().map(|file| file.path().to_owned()));
     let control = open_control(&control, &mut ours);
-    if let Some(folder) = &plan.state {
+    if let Some(folder) = &plan.service.state {
         privileges::make_folder(folder)?;
     }
-    let prepared = Prepared::open(&loaded.respond, plan.state.as_deref())?;
-    ours.extend(plan.state.iter().flat_map(|folder| state::belongings(folder)));
+    let prepared = Prepared::open(&loaded.respond, plan.service.state.as_deref())?;
+    ours.extend(plan.service.state.iter().flat_map(|folder| state::belongings(folder)));
     if let Some(user) = &service.user {
         privileges::become_user(user, &ours)?;
     }
@@ -182,7 +181,7 @@ fn plan_of(args: &RunArgs, loaded: &Loaded) -> anyhow::Result<Plan> {
         flows: loaded.flows.clone(),
         listen: loaded.listen.clone(),
         mirrors: loaded.mirrors.clone(),
-        state: loaded.service.state.clone(),
+        service: loaded.service.clone(),
     })
 }
 
@@ -278,8 +277,10 @@ fn follow_addresses(args: &RunArgs, running: &mut Running) {
             info!("the machine's addresses have changed; ours are now {}", {
                 list(&plan.policy.networks)
             });
-            live.reload(&plan);
-            responder.reload(&loaded.respond, &plan.policy);
+            match live.reload(&plan) {
+                Ok(_) => _ = responder.reload(&loaded.respond, &plan.policy),
+                Err(error) => warn!("{}", live.explain(&error)),
+            }
         }
         Ok(_) => {}
         Err(error) => warn!("{error:#}"),
@@ -300,12 +301,13 @@ fn reload(args: &RunArgs, running: &mut Running) -> Result<String, String> {
         for warning in &new.warnings {
             warn!("{warning}");
         }
+        let Running { live, responder, loaded } = running;
         let told = |error: anyhow::Error| format!("{error:#}");
         let plan = plan_of(args, &new).map_err(told)?;
         respond::check(&new.respond).map_err(told)?;
-        running.loaded = new;
-        let mut said = running.live.reload(&plan);
-        let also = running.responder.reload(&running.loaded.respond, &plan.policy);
+        let mut said = live.reload(&plan).map_err(|error| live.explain(&error))?;
+        *loaded = new;
+        let also = responder.reload(&loaded.respond, &plan.policy);
         if !also.is_empty() {
             said = format!("{said}; {also}");
         }
@@ -324,7 +326,6 @@ fn serve(
     let Some(socket) = socket else { return Ok(None) };
     let desk = Desk {
         hub: Arc::clone(&live.hub),
-        workers: live.workers.clone(),
         clock: live.clock,
         started: live.clock.now(),
         mitigation,
@@ -336,7 +337,6 @@ fn serve(
 /// Answers what the control socket is asked.
 struct Desk {
     hub: Arc<Hub>,
-    workers: Vec<Arc<WorkerStatus>>,
     clock: Clock,
     started: Timestamp,
     mitigation: Handle,
@@ -357,9 +357,9 @@ impl Asked for Desk {
         let snapshot = self.hub.snapshot();
         Ok(match question {
             Question::Status => {
-                answers::status(&snapshot, &self.workers, self.started, self.clock.now())
+                answers::status(&snapshot, &self.hub.roster(), self.started, self.clock.now())
             }
-            Question::Exporters => answers::exporters(&self.workers),
+            Question::Exporters => answers::exporters(&self.hub.roster()),
             Question::Hosts { top } => answers::hosts(&snapshot, *top),
             Question::Networks => answers::networks(&snapshot),
             Question::Attacks { all } => answers::attacks(&self.hub, *all),

@@ -1,7 +1,6 @@
 //! Answers as JSON values.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidewall_capture::SourceStatistics;
@@ -11,9 +10,8 @@ use tidewall_model::{
 };
 
 use crate::exports::ExporterReport;
-use crate::live::hub::Hub;
+use crate::live::hub::{Hub, Roster};
 use crate::live::snapshot::Snapshot;
-use crate::live::worker::WorkerStatus;
 use crate::report::attack_json;
 
 /// One event as a line.
@@ -32,17 +30,17 @@ pub(super) fn event_line(event: &AttackEvent) -> String {
 
 pub(crate) fn status(
     snapshot: &Snapshot,
-    workers: &[Arc<WorkerStatus>],
+    roster: &Roster,
     started: tidewall_model::Timestamp,
     now: tidewall_model::Timestamp,
 ) -> Value {
-    let reports: Vec<_> = workers.iter().map(|worker| (worker, worker.report())).collect();
-    let mut drops = snapshot.stats.drops;
-    let mut source = SourceStatistics::default();
+    let reports: Vec<_> = roster.workers.iter().map(|w| (w, w.report())).collect();
+    let mut sum = roster.left.clone();
     for (_, report) in &reports {
-        drops.merge(&report.drops);
-        source += report.source;
+        sum.count(report);
     }
+    let mut drops = snapshot.stats.drops;
+    drops.merge(&sum.drops);
     let totals: BTreeMap<String, Value> = Direction::ALL
         .into_iter()
         .zip(&snapshot.totals)
@@ -71,7 +69,7 @@ pub(crate) fn status(
             "watch_refused": snapshot.stats.watch_refused,
         },
         "drops": nonzero(&drops),
-        "received": source_json(&source),
+        "received": source_json(&sum.source),
         "workers": reports.iter().map(|(worker, report)| json!({
             "name": worker.name,
             "records": report.records,
@@ -84,9 +82,9 @@ pub(crate) fn status(
     })
 }
 
-pub(crate) fn exporters(workers: &[Arc<WorkerStatus>]) -> Value {
+pub(crate) fn exporters(roster: &Roster) -> Value {
     let mut list: Vec<(String, ExporterReport)> = Vec::new();
-    for worker in workers {
+    for worker in &roster.workers {
         let report = worker.report();
         list.extend(report.exporters.into_iter().map(|e| (worker.name.clone(), e)));
     }

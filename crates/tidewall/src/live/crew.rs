@@ -2,6 +2,8 @@
 //! opened again when it is back, by the same workers, so that nothing else is disturbed and no
 //! counter starts anew. What only an operator can mend is told once.
 
+mod change;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -9,14 +11,17 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::bail;
+use tidewall_capture::udp::UdpPort;
+use tidewall_model::SamplingRate;
 use tracing::{error, info};
 
 use super::clock::Clock;
 use super::frames::FrameTap;
-use super::shards::SharedShard;
-use super::sources::{Opened, Sources};
+use super::hub::Roster;
+use super::shards::{SharedShard, SharedShards};
+use super::sources::{OpenSite, Opened, Site, Sources};
 use super::state::State;
-use super::worker::{Adjustment, Worker, WorkerReport, WorkerStatus};
+use super::worker::{Adjustment, Memory, Word, Worker, WorkerReport, WorkerStatus};
 use super::{Plan, spawn};
 
 /// Time between two attempts to open a mirror again.
@@ -35,93 +40,153 @@ pub enum Standing {
 
 /// All workers.
 pub(super) struct Crew {
-    posts: Vec<Post>,
+    teams: Vec<Team>,
     clock: Clock,
     frames: Arc<FrameTap>,
     stop: Arc<AtomicBool>,
     tried: Duration,
-    /// What was told of each mirror that is not received from, by its number.
-    told: Vec<Option<String>>,
+    /// Workers so far, for the names of their threads.
+    hired: usize,
+    /// What was counted by those who have left.
+    left: WorkerReport,
+}
+
+/// The workers of one site.
+struct Team {
+    site: Site,
+    sampling: SamplingRate,
+    port: Option<UdpPort>,
+    posts: Vec<Post>,
+    /// What was told when it could not be received from.
+    told: Option<String>,
 }
 
 /// One worker's place.
 struct Post {
     status: Arc<WorkerStatus>,
     shard: SharedShard,
-    /// Number of the mirror among those of the plan.
-    mirror: Option<usize>,
     thread: JoinHandle<()>,
-    adjust: Sender<Arc<Adjustment>>,
+    words: Sender<Word>,
 }
 
 impl Post {
-    fn start(
-        name: &str,
-        (mirror, opened): (Option<usize>, Opened),
-        (plan, clock, state, frames): (&Plan, Clock, Option<&State>, &FrameTap),
-        (shard, stop): (&SharedShard, &Arc<AtomicBool>),
-        status: Arc<WorkerStatus>,
-    ) -> anyhow::Result<Self> {
-        let (adjust, adjustments) = channel();
-        let before = WorkerReport { failed: None, ..status.report() };
-        let worker = Worker {
-            feed: opened.feed(plan, clock, state, frames),
-            shard: shard.clone(),
-            clock,
-            status: Arc::clone(&status),
-            stop: Arc::clone(stop),
-            adjustments,
-            before,
-        };
-        let thread = spawn(name, move || worker.run())?;
-        Ok(Self { status, shard: shard.clone(), mirror, thread, adjust })
-    }
-
     /// Why it could not go on, when it could not.
     fn failure(&self) -> Option<String> {
         self.status.report().failed.filter(|_| self.thread.is_finished())
     }
+
+    /// One that has ended needs to hear nothing.
+    fn tell(&self, word: Word) {
+        _ = self.words.send(word);
+    }
+
+    /// Waits for its end, and gives what it has counted.
+    fn end(self) -> anyhow::Result<WorkerReport> {
+        if self.thread.join().is_err() {
+            bail!("the worker of {} panicked; this is a fault of tidewall", self.status.name);
+        }
+        Ok(self.status.report())
+    }
+}
+
+/// What a worker begins with.
+pub(super) struct Start<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) state: Option<&'a State>,
+    pub(super) memories: &'a [Memory],
 }
 
 impl Crew {
-    /// Starts a thread for each source.
+    /// Starts a thread for each source. `hire` gives each its shard.
     pub(super) fn start(
         plan: &Plan,
         sources: Sources,
-        shards: &[SharedShard],
-        clock: Clock,
+        (clock, frames): (Clock, Arc<FrameTap>),
         state: Option<&State>,
-        frames: Arc<FrameTap>,
+        mut hire: impl FnMut() -> anyhow::Result<SharedShard>,
     ) -> anyhow::Result<Self> {
-        let stop: Arc<AtomicBool> = Arc::default();
-        let mut posts = Vec::new();
-        for ((title, mirror, opened), shard) in sources.list.into_iter().zip(shards) {
-            let (name, at) = (format!("worker-{}", posts.len()), (shard, &stop));
-            let status = Arc::new(WorkerStatus::new(title));
-            let around = (plan, clock, state, &*frames);
-            posts.push(Post::start(&name, (mirror, opened), around, at, status)?);
+        let (stop, tried, left) = (Arc::default(), Duration::ZERO, WorkerReport::default());
+        let mut crew = Self { teams: Vec::new(), clock, frames, stop, tried, hired: 0, left };
+        for open in sources.list {
+            let start = Start { plan, state, memories: &[] };
+            let team = crew.team(open, &start, &mut hire)?;
+            crew.teams.push(team);
         }
-        let told = vec![None; plan.mirrors.len()];
-        Ok(Self { posts, clock, frames, stop, tried: Duration::ZERO, told })
+        Ok(crew)
+    }
+
+    fn team(
+        &mut self,
+        open: OpenSite,
+        start: &Start<'_>,
+        mut hire: impl FnMut() -> anyhow::Result<SharedShard>,
+    ) -> anyhow::Result<Team> {
+        let OpenSite { site, sampling, port, sources } = open;
+        let mut posts = Vec::new();
+        for (name, opened) in sources {
+            let status = Arc::new(WorkerStatus::new(name));
+            posts.push(self.post(opened, start, hire()?, status)?);
+        }
+        Ok(Team { site, sampling, port, posts, told: None })
+    }
+
+    fn post(
+        &mut self,
+        opened: Opened,
+        start: &Start<'_>,
+        shard: SharedShard,
+        status: Arc<WorkerStatus>,
+    ) -> anyhow::Result<Post> {
+        let (words, heard) = channel();
+        let before = WorkerReport { failed: None, ..status.report() };
+        let worker = Worker {
+            feed: opened.feed(start, self.clock, &self.frames),
+            shard: shard.clone(),
+            clock: self.clock,
+            status: Arc::clone(&status),
+            stop: Arc::clone(&self.stop),
+            words: heard,
+            before,
+        };
+        let name = format!("worker-{}", self.hired);
+        self.hired += 1;
+        let thread = spawn(&name, move || worker.run())?;
+        Ok(Post { status, shard, thread, words })
+    }
+
+    fn posts(&self) -> impl Iterator<Item = &Post> {
+        self.teams.iter().flat_map(|team| &team.posts)
     }
 
     /// The workers as the rest of the process sees them.
-    pub(super) fn statuses(&self) -> Vec<Arc<WorkerStatus>> {
-        self.posts.iter().map(|post| Arc::clone(&post.status)).collect()
+    pub(super) fn roster(&self) -> Roster {
+        let workers = self.posts().map(|post| Arc::clone(&post.status)).collect();
+        Roster { workers, left: self.left.clone() }
+    }
+
+    /// Their shards.
+    pub(super) fn shards(&self) -> SharedShards {
+        SharedShards(self.posts().map(|post| post.shard.clone()).collect())
     }
 
     /// Tells every worker what has changed. It goes by it from its next batch on.
-    pub(super) fn adjust(&self, adjustment: Adjustment) {
-        let adjustment = Arc::new(adjustment);
-        for post in &self.posts {
-            // One that has ended needs to know nothing.
-            _ = post.adjust.send(Arc::clone(&adjustment));
+    fn adjust(&self, plan: &Plan) {
+        for team in &self.teams {
+            for post in &team.posts {
+                post.tell(Word::Adjust(Adjustment {
+                    flows: plan.flows.clone(),
+                    allow: plan.listen.allow.clone(),
+                    receive_buffer: plan.listen.receive_buffer,
+                    frames: plan.frames,
+                    sampling: team.sampling,
+                }));
+            }
         }
     }
 
     /// Did every worker that is not running say why?
     pub(super) fn is_sane(&self) -> bool {
-        self.posts.iter().all(|post| {
+        self.posts().all(|post| {
             let report = post.status.report();
             !post.thread.is_finished() || report.ended || report.failed.is_some()
         })
@@ -131,16 +196,17 @@ impl Crew {
     pub(super) fn standing(&self) -> Standing {
         let failed = |post: &Post| Some(format!("{}: {}", post.status.name, post.failure()?));
         // The kernel deals datagrams to all sockets of a port, whether they are read or not.
-        let flows = self.posts.iter().filter(|post| post.mirror.is_none()).find_map(failed);
-        if let Some(reason) = flows {
+        let ports = self.teams.iter().filter(|team| team.site.port().is_some());
+        if let Some(reason) = ports.flat_map(|team| &team.posts).find_map(failed) {
             return Standing::Failed(reason);
         }
-        if self.posts.iter().any(|post| !post.thread.is_finished()) {
+        if self.posts().any(|post| !post.thread.is_finished()) {
             return Standing::Works;
         }
         // What may come back is waited for, unless it may not be opened.
-        let refused = self.told.iter().flatten().find(|told| told.to_lowercase().contains("permi"));
-        match (refused, self.posts.iter().find_map(failed)) {
+        let mut told = self.teams.iter().filter_map(|team| team.told.as_ref());
+        let refused = told.find(|told| is_refusal(told));
+        match (refused, self.posts().find_map(failed)) {
             (Some(refused), Some(_)) => Standing::Failed(refused.clone()),
             (None, Some(_)) => Standing::Works,
             (_, None) => Standing::Ended,
@@ -153,61 +219,61 @@ impl Crew {
             return;
         }
         self.tried = self.clock.elapsed();
-        for mirror in 0..plan.mirrors.len() {
-            let places: Vec<usize> =
-                (0..self.posts.len()).filter(|at| self.posts[*at].mirror == Some(mirror)).collect();
-            let lost = |at: &usize| self.posts[*at].failure();
-            let Some(reason) = places.iter().find_map(lost) else { continue };
-            let told = &mut self.told[mirror];
-            if told.is_none() {
-                error!("{reason}; trying to open it again every second");
-                *told = Some(String::new());
-            }
-            // All of its workers end before the first one begins anew.
-            if !places.iter().all(|at| self.posts[*at].thread.is_finished()) {
+        for at in 0..self.teams.len() {
+            let team = &mut self.teams[at];
+            if team.site.port().is_some() {
                 continue;
             }
-            if let Err(error) = self.reopen(mirror, &places, plan) {
+            let Some(reason) = team.posts.iter().find_map(Post::failure) else { continue };
+            if team.told.is_none() {
+                error!("{reason}; trying to open it again every second");
+                team.told = Some(String::new());
+            }
+            // All of its workers end before the first one begins anew.
+            if !team.posts.iter().all(|post| post.thread.is_finished()) {
+                continue;
+            }
+            if let Err(error) = self.reopen(at, plan) {
                 let error = format!("{error:#}");
-                let told = self.told[mirror].get_or_insert_default();
+                let told = self.teams[at].told.get_or_insert_default();
                 if *told != error {
                     error!("not opened again: {error}");
                     *told = error;
                 }
             } else {
-                self.told[mirror] = None;
+                self.teams[at].told = None;
             }
         }
     }
 
-    fn reopen(&mut self, mirror: usize, places: &[usize], plan: &Plan) -> anyhow::Result<()> {
-        let sources = Sources::open_mirror(plan, mirror)?;
-        if sources.list.len() != places.len() {
-            bail!(
-                "it has {} queues now and had {} at the start: restart the service",
-                sources.list.len(),
-                places.len()
-            );
+    fn reopen(&mut self, at: usize, plan: &Plan) -> anyhow::Result<()> {
+        let team = &self.teams[at];
+        let open = team.site.open(team.sampling, plan, false)?;
+        let (is, was) = (open.sources.len(), team.posts.len());
+        if is != was {
+            bail!("it has {is} queues now and had {was} at the start: restart the service");
         }
-        for (at, (_, _, opened)) in places.iter().zip(sources.list) {
-            let post = &mut self.posts[*at];
-            let (name, status) = (format!("worker-{at}"), Arc::clone(&post.status));
-            let around = (plan, self.clock, None, &*self.frames);
-            let own = (&post.shard, &self.stop);
-            *post = Post::start(&name, (Some(mirror), opened), around, own, status)?;
+        let start = Start { plan, state: None, memories: &[] };
+        for (number, (_, opened)) in open.sources.into_iter().enumerate() {
+            let post = &self.teams[at].posts[number];
+            let (shard, status) = (post.shard.clone(), Arc::clone(&post.status));
+            let post = self.post(opened, &start, shard, status)?;
             info!("{}: is received from again", post.status.name);
+            self.teams[at].posts[number] = post;
         }
         Ok(())
     }
 
-    /// Takes what the kernel still holds, and ends.
+    /// Ends all of them, each with what its source still holds.
     pub(super) fn stop(self) -> anyhow::Result<()> {
         self.stop.store(true, Ordering::Relaxed);
-        for post in self.posts {
-            if post.thread.join().is_err() {
-                bail!("a worker panicked; this is a fault of tidewall");
-            }
-        }
-        Ok(())
+        let posts = self.teams.into_iter().flat_map(|team| team.posts);
+        // The first fault is told, when all have ended.
+        posts.map(|post| post.end().map(drop)).fold(Ok(()), anyhow::Result::and)
     }
+}
+
+/// Does an error say that a right is missing?
+pub(super) fn is_refusal(error: &str) -> bool {
+    error.to_lowercase().contains("permi")
 }

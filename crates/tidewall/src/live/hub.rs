@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use tidewall_model::{Attack, AttackEvent, AttackEventKind};
 
 use super::snapshot::Snapshot;
+use super::worker::{WorkerReport, WorkerStatus};
 
 /// Events that a listener may be behind.
 const QUEUE: usize = 1024;
@@ -24,6 +25,16 @@ pub struct Hub {
     snapshot: Lock<Arc<Snapshot>>,
     listeners: Lock<Vec<Listener>>,
     finished: Lock<VecDeque<Arc<Attack>>>,
+    roster: Lock<Arc<Roster>>,
+}
+
+/// Who works.
+#[derive(Clone, Debug, Default)]
+pub struct Roster {
+    /// The workers.
+    pub workers: Vec<Arc<WorkerStatus>>,
+    /// What was counted by those who have left.
+    pub left: WorkerReport,
 }
 
 #[derive(Debug)]
@@ -54,6 +65,16 @@ impl Hub {
     /// Attacks that are over, the last one first.
     pub fn finished(&self) -> Vec<Arc<Attack>> {
         locked(&self.finished).iter().rev().cloned().collect()
+    }
+
+    /// Who works.
+    pub fn roster(&self) -> Arc<Roster> {
+        Arc::clone(&locked(&self.roster))
+    }
+
+    /// Publishes who works.
+    pub(super) fn set_roster(&self, roster: Roster) {
+        *locked(&self.roster) = Arc::new(roster);
     }
 
     /// From now on.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use tidewall_engine::{Averages, Conductor, EngineStats, Observer, Policy, WindowView};
@@ -11,7 +11,7 @@ use tidewall_model::{AttackEvent, Timestamp};
 
 use super::clock::Clock;
 use super::hub::Hub;
-use super::shards::SharedShards;
+use super::shards::{SharedShard, SharedShards};
 use super::snapshot::{Snapshot, most_active};
 
 /// A slice is closed so long after its end: what the kernel received in it is counted by then.
@@ -24,8 +24,11 @@ const AVERAGE_TIME: Duration = Duration::from_secs(5);
 /// What the detector's thread is told.
 #[derive(Debug)]
 pub enum Order {
-    /// Go on by this policy. Attacks and what is watched are kept.
-    Adopt(Box<Policy>),
+    /// Go on by this policy and with these shards at the end of the window. Attacks and what is
+    /// watched are kept.
+    Adopt(Box<Policy>, SharedShards),
+    /// One more shard, from now on; to be among those of the next [`Self::Adopt`].
+    Join(Sender<SharedShard>),
 }
 
 /// The detector and what drives it.
@@ -35,8 +38,8 @@ pub struct Judge {
     listener: Listener,
     clock: Clock,
     seed: u64,
-    /// The policy to go on by at the end of the window.
-    next: Option<Policy>,
+    /// The policy and the shards to go on with at the end of the window.
+    next: Option<(Policy, SharedShards)>,
     /// What shards counted that were replaced.
     before: EngineStats,
 }
@@ -86,15 +89,16 @@ impl Judge {
     pub fn run(mut self, orders: &Receiver<Order>, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             match orders.recv_timeout(self.until_next_slice()) {
-                Ok(Order::Adopt(policy)) => self.next = Some(*policy),
+                Ok(Order::Adopt(policy, shards)) => self.next = Some((*policy, shards)),
+                Ok(Order::Join(answer)) => _ = answer.send(self.join()),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.listener.boundary = false;
             self.advance(self.clock.now() - self.grace());
             let may = self.listener.boundary || self.conductor.is_idle(&mut self.shards);
-            if let Some(policy) = self.next.take_if(|_| may) {
-                self.adopt(policy);
+            if let Some((policy, shards)) = self.next.take_if(|_| may) {
+                self.adopt(policy, shards);
             }
         }
         self.conductor.finish(&mut self.shards, &mut self.listener);
@@ -137,18 +141,31 @@ impl Judge {
         self.listener.hub.publish(snapshot.clone());
     }
 
-    /// Goes on by another policy, at the end of a window.
-    fn adopt(&mut self, policy: Policy) {
-        let count = self.shards.0.len();
+    fn join(&mut self) -> SharedShard {
+        let shard = SharedShard::new(self.conductor.join());
+        self.shards.0.push(shard.clone());
+        if let Some((_, shards)) = &mut self.next {
+            shards.0.push(shard.clone());
+        }
+        shard
+    }
+
+    /// Goes on by another policy or with other shards, at the end of a window.
+    fn adopt(&mut self, policy: Policy, shards: SharedShards) {
+        let leaves = |shard: &&SharedShard| !shards.0.iter().any(|stays| stays.is(shard));
+        for shard in self.shards.0.iter().filter(leaves) {
+            shard.with(|shard| self.before.add(shard.stats()));
+        }
+        let count = shards.0.len();
         let mut next = Conductor::new(policy, count, count > 1, self.seed);
-        for shared in &self.shards.0 {
+        for shared in &shards.0 {
             let fresh = next.shard();
             let old = shared.with(|shard| std::mem::replace(shard, fresh));
             self.before.add(old.stats());
         }
         next.inherit(&mut self.conductor, &mut self.listener);
         self.listener.averages = new_averages(next.policy());
-        self.conductor = next;
+        (self.conductor, self.shards) = (next, shards);
     }
 }
 

@@ -19,6 +19,11 @@ impl SharedShard {
         Self(Arc::new(Lock::new(shard)))
     }
 
+    /// Is it the same one?
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Calls `f` with the shard. A worker that panicked while it counted left numbers behind, and
     /// nothing that could not be counted on.
     pub fn with<T>(&self, f: impl FnOnce(&mut Shard) -> T) -> T {

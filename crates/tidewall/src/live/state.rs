@@ -11,6 +11,8 @@ use std::thread::{self, JoinHandle};
 
 use tracing::{info, warn};
 
+use super::worker::Memory;
+
 /// Images that may wait to be written.
 const QUEUE: usize = 64;
 /// Larger files are not read: a full table is a sixth of it.
@@ -78,7 +80,7 @@ impl State {
 
     /// What all workers of a port left behind. With another number of workers an exporter belongs
     /// to another one, so each of them takes all.
-    pub fn images(&self, port: u16) -> Vec<(PathBuf, Vec<u8>)> {
+    pub fn images(&self, port: u16) -> Vec<Memory> {
         let prefix = format!("netflow-{port}-");
         let is_ours = |path: &PathBuf| {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -88,7 +90,7 @@ impl State {
         let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(is_ours).collect();
         paths.sort();
         let read = |path: PathBuf| match read(&path) {
-            Ok(bytes) => Some((path, bytes)),
+            Ok(image) => Some(Memory { of: path.display().to_string(), image }),
             Err(reason) => {
                 warn!("{}: cannot be read, and is ignored: {reason}", path.display());
                 None
@@ -162,7 +164,7 @@ mod tests {
         state.file(20550, 0).write(vec![4]);
         state.close();
         let state = State::open(folder.path()).unwrap();
-        let found: Vec<Vec<u8>> = state.images(2055).into_iter().map(|(_, bytes)| bytes).collect();
+        let found: Vec<Vec<u8>> = state.images(2055).into_iter().map(|m| m.image).collect();
         assert_eq!(found, [vec![1], vec![3]]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "nothing is left beside");
     }

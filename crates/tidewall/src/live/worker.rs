@@ -6,16 +6,16 @@ pub mod frames;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use tidewall_capture::{ReceiveError, SourceStatistics};
-use tidewall_model::{DropCounters, FlowRecord, Prefix};
+use tidewall_model::{DropCounters, FlowRecord, Prefix, SamplingRate};
 use tracing::warn;
 
 use super::clock::Clock;
 use super::shards::SharedShard;
-use crate::config::Flows;
+use crate::config::{Flows, Frames};
 use crate::exports::ExporterReport;
 
 /// A source is waited for at most so long: then the worker looks whether it should end.
@@ -53,6 +53,15 @@ pub struct WorkerReport {
     pub ended: bool,
 }
 
+impl WorkerReport {
+    /// Adds what another worker received and lost.
+    pub fn count(&mut self, other: &Self) {
+        self.source += other.source;
+        self.records += other.records;
+        self.drops.merge(&other.drops);
+    }
+}
+
 /// What changes for workers while they run.
 #[derive(Clone, Debug)]
 pub struct Adjustment {
@@ -60,6 +69,34 @@ pub struct Adjustment {
     pub flows: Flows,
     /// Exporters that are heard; empty: all.
     pub allow: Vec<Prefix>,
+    /// Bytes the kernel is to keep for each socket.
+    pub receive_buffer: usize,
+    /// How frames are counted.
+    pub frames: Frames,
+    /// Each frame stands for so many.
+    pub sampling: SamplingRate,
+}
+
+/// Templates of a worker, and whose they are.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// Whose, in words.
+    pub of: String,
+    /// As they are saved.
+    pub image: Vec<u8>,
+}
+
+/// What a worker is told while it runs.
+#[derive(Debug)]
+pub enum Word {
+    /// Go by other rules.
+    Adjust(Adjustment),
+    /// Say what is to be remembered, when there is anything.
+    Remember(Sender<Memory>),
+    /// Know what others knew; what comes with it is let go of then.
+    Learn(Arc<Vec<Memory>>, Sender<()>),
+    /// Take nothing new; count what the kernel holds, and end.
+    Leave,
 }
 
 #[expect(clippy::disallowed_types, reason = "taken once a second, never for a record")]
@@ -82,6 +119,11 @@ impl WorkerStatus {
     /// Its last report.
     pub fn report(&self) -> WorkerReport {
         self.report.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Says of a worker that has ended why nothing is received.
+    pub(super) fn fail(&self, reason: &str) {
+        self.set(WorkerReport { failed: Some(reason.to_owned()), ..self.report() });
     }
 
     fn set(&self, report: WorkerReport) {
@@ -109,7 +151,18 @@ pub trait Feed: Send {
     fn tick(&mut self);
 
     /// Goes by other rules from the next batch on.
-    fn adjust(&mut self, _adjustment: &Adjustment) {}
+    fn adjust(&mut self, adjustment: &Adjustment);
+
+    /// What another worker can learn.
+    fn remember(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Knows what others knew, as far as it does not know better.
+    fn learn(&mut self, _memories: &[Memory]) {}
+
+    /// Lets nothing new in from now on, where the source can do that.
+    fn leave(&mut self) {}
 
     /// How it does.
     fn report(&mut self) -> WorkerReport;
@@ -130,8 +183,8 @@ pub struct Worker {
     pub status: Arc<WorkerStatus>,
     /// Set when it is to end.
     pub stop: Arc<AtomicBool>,
-    /// What changes.
-    pub adjustments: Receiver<Arc<Adjustment>>,
+    /// What it is told.
+    pub words: Receiver<Word>,
     /// What was counted here by a source that was lost.
     pub before: WorkerReport,
 }
@@ -153,11 +206,12 @@ impl Worker {
         let mut batch: Vec<FlowRecord> = Vec::with_capacity(BATCH);
         let mut rounds = Rounds::default();
         self.report(&rounds, None, false);
+        let mut leaving = false;
         let (failed, ended) = loop {
-            while let Ok(adjustment) = self.adjustments.try_recv() {
-                self.feed.adjust(&adjustment);
+            while let Ok(word) = self.words.try_recv() {
+                leaving |= self.hear(word);
             }
-            let stopping = self.stop.load(Ordering::Relaxed);
+            let stopping = leaving || self.stop.load(Ordering::Relaxed);
             let received = self.feed.receive(if stopping { LINGER } else { WAIT }, &mut batch);
             rounds.records += batch.len() as u64;
             if !batch.is_empty() {
@@ -178,6 +232,25 @@ impl Worker {
         };
         self.feed.save();
         self.report(&rounds, failed, ended);
+    }
+
+    /// Does what it is told. True when it is to end.
+    fn hear(&mut self, word: Word) -> bool {
+        match word {
+            Word::Adjust(adjustment) => self.feed.adjust(&adjustment),
+            Word::Remember(answer) => {
+                let of = self.status.name.clone();
+                let memory = self.feed.remember().map(|image| Memory { of, image });
+                // Whoever asked may have lost patience.
+                _ = memory.map(|memory| answer.send(memory));
+            }
+            Word::Learn(memories, _done) => self.feed.learn(&memories),
+            Word::Leave => {
+                self.feed.leave();
+                return true;
+            }
+        }
+        false
     }
 
     /// Does what is done now and then. True when it is time to end.

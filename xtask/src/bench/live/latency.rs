@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use super::receiver::{Kind, NETWORKS, THRESHOLD, end};
 use super::{Bench, Generated, Medium};
 
-/// How many times the threshold.
-pub(super) const TIMES: [u32; 3] = [2, 4, 10];
+/// How large an attack is, in hundredths of the threshold.
+pub(super) const TIMES: [u32; 6] = [105, 150, 200, 400, 500, 1000];
 /// What carries the attack.
 pub(super) const MEDIA: [Medium; 3] = [Medium::Sflow, Medium::Netflow9, Medium::AfPacket];
 /// Packets that a record stands for, of a sample or a flow.
@@ -41,7 +41,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Latency>> {
                     seconds.extend(one(bench, *kind, medium, times, run)?);
                 }
                 seconds.sort_by(f64::total_cmp);
-                eprintln!("{} {} at {times} times: {seconds:?}", medium.name(), kind.name());
+                eprintln!("{} {} at {times} %: {seconds:?}", medium.name(), kind.name());
                 let runs = bench.options.runs;
                 found.push(Latency { medium, kind: *kind, times, seconds, runs });
             }
@@ -54,7 +54,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Latency>> {
 fn one(bench: &Bench, kind: Kind, medium: Medium, times: u32, run: u32) -> Result<Option<f64>> {
     let Some(receiver) = bench.start(kind, medium, &NETWORKS)? else { return Ok(None) };
     let scale = if medium.is_mirror() { 1 } else { SCALE };
-    let rate = (times * THRESHOLD / scale).to_string();
+    let rate = (times * THRESHOLD / 100 / scale).to_string();
     let after = (2.0 + 0.37 * f64::from(run % 7)).to_string();
     let generator = attack(bench, medium, &rate, &after)?;
     let event = receiver.event(PATIENCE);

@@ -149,8 +149,9 @@ pub(super) fn latencies(list: &[Latency]) -> String {
                 |l: Option<&Latency>| l.and_then(|l| l.seconds.get(l.seconds.len() / 2).copied());
             let _ = writeln!(
                 text,
-                "| {} | {times}x | {} | {} | {} |",
+                "| {} | {}x | {} | {} | {} |",
                 medium.name(),
+                f64::from(times) / 100.0,
                 spread(ours),
                 spread(peer),
                 ratio(median(peer), median(ours)),
@@ -249,7 +250,7 @@ mod tests {
         let latency = |seconds| Latency {
             medium: Medium::Sflow,
             kind: Kind::Tidewall,
-            times: 2,
+            times: 200,
             seconds,
             runs: 3,
         };

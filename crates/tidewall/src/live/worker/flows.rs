@@ -1,7 +1,6 @@
 //! Export datagrams from a UDP socket.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tidewall_capture::udp::UdpSource;
@@ -13,8 +12,8 @@ use tidewall_collect::{
 use tidewall_model::{DropCounters, FlowRecord, Timestamp};
 use tracing::{info, warn};
 
-use super::{Adjustment, Feed, WorkerReport};
-use crate::config::Flows;
+use super::{Adjustment, Feed, Memory, WorkerReport};
+use crate::config::{Flows, Frames};
 use crate::crediting::Creditor;
 use crate::exports::ExporterReport;
 use crate::live::clock::Clock;
@@ -44,21 +43,28 @@ impl Collector {
         };
     }
 
-    fn adjust(&mut self, flows: &Flows) {
+    fn adjust(&mut self, flows: &Flows, frames: Frames) {
         let (sampling, word) = (flows.sampling.clone(), flows.v5_word);
         match self {
-            Self::Sflow(collector) => collector.set_sampling(sampling),
-            Self::Netflow(collector) => collector.set_rules(sampling, word, flows.crediting),
+            Self::Sflow(collector) => {
+                collector.set_sampling(sampling);
+                collector.set_frames(frames.tunnels, frames.length);
+            }
+            Self::Netflow(collector) => {
+                collector.set_rules(sampling, word, flows.crediting);
+                collector.set_frames(frames.tunnels, frames.length);
+            }
         }
     }
 
-    /// Takes over what was kept before a restart. What is damaged is told and left.
-    pub fn restore(&mut self, images: &[(PathBuf, Vec<u8>)], now: Timestamp) {
+    /// Takes over what was kept before a restart, or what other workers knew. What is damaged is
+    /// told and left.
+    pub fn learn(&mut self, memories: &[Memory], now: Timestamp) {
         let Self::Netflow(collector) = self else { return };
-        for (path, image) in images {
+        for Memory { of, image } in memories {
             match collector.restore(image, now) {
-                Ok(templates) => info!("{}: templates known again: {templates}", path.display()),
-                Err(reason) => warn!("{}: damaged, and ignored: {reason}", path.display()),
+                Ok(templates) => info!("{of}: templates known again: {templates}"),
+                Err(reason) => warn!("{of}: damaged, and ignored: {reason}"),
             }
         }
     }
@@ -104,6 +110,8 @@ pub struct FlowFeed {
     pub crediting: Crediting,
     /// Former creditors that still hold packets, and until when.
     pub leaving: Vec<(Creditor, Timestamp)>,
+    /// Bytes that the kernel was asked to keep.
+    pub buffer: usize,
     /// How long a socket that had nothing more is left alone.
     pub pause: Duration,
     /// Where sampled headers of attacks are kept; NetFlow has none.
@@ -121,9 +129,38 @@ impl FlowFeed {
         receive_buffer: usize,
     ) -> Self {
         let (creditor, leaving) = (Creditor::new(crediting), Vec::new());
-        let granted = source.warning().map_or(receive_buffer, |warning| warning.granted);
-        let (pause, tap) = (Self::pause_of(granted), None);
-        Self { source, collector, creditor, clock, seq: 0, state, crediting, leaving, pause, tap }
+        let pause = Self::pause_between(&source, receive_buffer);
+        let (seq, buffer, tap) = (0, receive_buffer, None);
+        Self {
+            source,
+            collector,
+            creditor,
+            clock,
+            seq,
+            state,
+            crediting,
+            leaving,
+            buffer,
+            pause,
+            tap,
+        }
+    }
+
+    /// Goes on with another receive buffer.
+    fn buffer_by(&mut self, buffer: usize) {
+        if buffer == self.buffer {
+            return;
+        }
+        match self.source.set_receive_buffer(buffer) {
+            Ok(()) => self.source.warning().iter().for_each(|warning| warn!("{warning}")),
+            Err(reason) => warn!("{}: receive_buffer: {reason}", self.source.local_address()),
+        }
+        self.buffer = buffer;
+        self.pause = Self::pause_between(&self.source, buffer);
+    }
+
+    fn pause_between(source: &UdpSource, buffer: usize) -> Duration {
+        Self::pause_of(source.warning().map_or(buffer, |warning| warning.granted))
     }
 
     /// Goes on by another crediting. What was begun is paid to its end as it was begun.
@@ -243,8 +280,25 @@ impl Feed for FlowFeed {
 
     fn adjust(&mut self, adjustment: &Adjustment) {
         self.source.set_allowed(&adjustment.allow);
-        self.collector.adjust(&adjustment.flows);
+        self.collector.adjust(&adjustment.flows, adjustment.frames);
         self.credit_by(adjustment.flows.crediting);
+        self.buffer_by(adjustment.receive_buffer);
+    }
+
+    fn remember(&self) -> Option<Vec<u8>> {
+        match &self.collector {
+            Collector::Netflow(collector) => Some(collector.save()),
+            Collector::Sflow(_) => None,
+        }
+    }
+
+    fn learn(&mut self, memories: &[Memory]) {
+        self.collector.learn(memories, self.clock.now());
+    }
+
+    fn leave(&mut self) {
+        // Without it the end is only less sharp.
+        _ = self.source.leave();
     }
 
     fn report(&mut self) -> WorkerReport {
@@ -257,8 +311,8 @@ impl Feed for FlowFeed {
     }
 
     fn save(&mut self) {
-        if let (Some(state), Collector::Netflow(collector)) = (&self.state, &self.collector) {
-            state.write(collector.save());
+        if let (Some(state), Some(image)) = (&self.state, self.remember()) {
+            state.write(image);
         }
     }
 }

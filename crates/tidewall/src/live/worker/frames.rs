@@ -11,7 +11,7 @@ use tidewall_collect::FrameCollector;
 use tidewall_model::{FlowRecord, Timestamp};
 use tidewall_wire::frame::LinkType;
 
-use super::{Feed, WorkerReport};
+use super::{Adjustment, Feed, WorkerReport};
 use crate::live::clock::Clock;
 use crate::live::frames::{OpenTap, SeenFrame, WorkerTap, time_of};
 
@@ -131,6 +131,18 @@ impl Feed for FrameFeed {
     }
 
     fn tick(&mut self) {}
+
+    fn adjust(&mut self, adjustment: &Adjustment) {
+        let frames = adjustment.frames;
+        self.collector.set(frames.tunnels, frames.length, adjustment.sampling);
+    }
+
+    fn leave(&mut self) {
+        if let FrameSource::AfPacket(source) = &mut self.source {
+            // Without it the end is only less sharp.
+            _ = source.leave();
+        }
+    }
 
     fn report(&mut self) -> WorkerReport {
         WorkerReport {
