@@ -19,7 +19,7 @@ const CHILD: &str = "TIDEWALL_BGP_CHILD";
 
 /// The process that is killed: this program again, with only this test.
 #[test]
-#[ignore = "a part of the tests below"]
+#[ignore = "run by the tests below, to be killed"]
 fn speaker_that_is_killed() {
     let Ok(task) = std::env::var(CHILD) else { return };
     let words: Vec<&str> = task.split_whitespace().collect();
