@@ -9,6 +9,7 @@ mod captures;
 #[path = "corpus/vectors.rs"]
 mod vectors;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 fn corpus() -> Option<PathBuf> {
@@ -54,4 +55,23 @@ fn csv(text: &str) -> Vec<Vec<String>> {
 fn column(rows: &[Vec<String>], name: &str) -> Vec<String> {
     let index = rows[0].iter().position(|cell| cell == name).unwrap();
     rows[1..].iter().map(|row| row.get(index).cloned().unwrap_or_default()).collect()
+}
+
+/// Attributes by type, the flag and form of the length aside: what order and padding do not change.
+fn attributes(body: &[u8]) -> BTreeMap<u8, (u8, Vec<u8>)> {
+    let word = |at: usize| usize::from(u16::from_be_bytes([body[at], body[at + 1]]));
+    let start = 2 + word(0);
+    let mut rest = &body[start + 2..start + 2 + word(start)];
+    let mut found = BTreeMap::new();
+    while let [flags, kind, ..] = *rest {
+        let long = flags & 0x10 != 0;
+        let (length, header) = if long {
+            (usize::from(u16::from_be_bytes([rest[2], rest[3]])), 4)
+        } else {
+            (usize::from(rest[2]), 3)
+        };
+        found.insert(kind, (flags & !0x10, rest[header..header + length].to_vec()));
+        rest = &rest[header + length..];
+    }
+    found
 }

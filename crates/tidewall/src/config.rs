@@ -371,7 +371,10 @@ impl Root {
                 script.hidden_variables.clone_from(&hidden);
             }
         }
-        Settings { planner, actions, announcers, retention, withdraw_on_stop: false }
+        let mut settings =
+            Settings { planner, actions, announcers, retention, withdraw_on_stop: false };
+        settings.protect_announcers(&policy.networks);
+        settings
     }
 }
 

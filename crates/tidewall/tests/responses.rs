@@ -8,6 +8,7 @@ use std::time::Duration;
 use tidewall::config::{self, Diagnostic, Loaded, Severity, Style};
 use tidewall::respond::AnnouncerSettings;
 use tidewall_actions::bgp::{Audience, Distance};
+use tidewall_actions::routes::RouteSettings;
 use tidewall_actions::{ActionKind, Config};
 use tidewall_bgp::community::Community;
 use tidewall_engine::planner::{Measure, Mode};
@@ -114,7 +115,7 @@ fn peers_and_groups_of_peers_override_single_keys() {
     assert_eq!((edge1.profile.max_rules, edge1.profile.components.len()), (5, 1));
     let usual = speaking.routes.blackhole.as_ref().unwrap();
     assert_eq!(usual.attributes.communities, [Community::BLACKHOLE, Community::NO_EXPORT]);
-    assert!(speaking.routes.divert.is_none() && speaking.routes.flow_spec.is_some());
+    assert!(speaking.routes.divert.is_none());
     let of = |wanted: Audience| {
         let found = speaking.exceptions.iter().find(|(audience, _)| *audience == wanted);
         found.unwrap().1.clone()
@@ -129,6 +130,39 @@ fn peers_and_groups_of_peers_override_single_keys() {
     assert_eq!((blackhole.attributes.prepend, blackhole.attributes.local_pref), (2, Some(200)));
     assert!(own.divert.is_some(), "of its group");
     assert!(of(Audience::Peer("edge2".to_owned())).flow_spec.is_none());
+}
+
+/// Some routers pass the rules they get on to all their neighbours: ours stay in the AS unless it is
+/// said otherwise, for all or for one peer.
+#[test]
+fn rules_carry_no_export_unless_told_otherwise() {
+    let rules_of = |text: &str| {
+        let announcers = good(text).respond.announcers;
+        let [AnnouncerSettings::Bgp(speaking)] = announcers.as_slice() else { panic!() };
+        let communities = |routes: &RouteSettings| routes.flow_spec.clone().unwrap().communities;
+        let of_peer = speaking.exceptions.first().map(|(_, routes)| communities(routes));
+        (communities(&speaking.routes), of_peer)
+    };
+    assert_eq!(rules_of(BGP), (vec![Community::NO_EXPORT], None));
+    let own = format!("{BGP}flowspec.communities = [\"64510:7\"]\n");
+    let seven: Community = "64510:7".parse().unwrap();
+    assert_eq!(rules_of(&own), (vec![Community::NO_EXPORT], Some(vec![seven])));
+    let none = BGP.replace("[[bgp.peer]]", "flowspec.communities = []\n[[bgp.peer]]");
+    assert_eq!(rules_of(&none).0, []);
+}
+
+/// A blackhole of a peer or of a next hop would cut off its own withdrawal.
+#[test]
+fn peers_and_next_hops_are_protected_without_being_named() {
+    let text = format!(
+        "networks = [\"192.0.2.0/24\"]\n[rails]\nprotected = [\"192.0.2.53\"]\n{BGP}\
+         source = \"192.0.2.10\"\n"
+    );
+    let protected = good(&text).respond.planner.rails.protected;
+    let protected: Vec<String> = protected.iter().map(ToString::to_string).collect();
+    // The next hop of IPv6 is outside of the networks, for which no route is announced anyway.
+    let want = ["192.0.2.53/32", "192.0.2.1/32", "192.0.2.10/32", "192.0.2.254/32"];
+    assert_eq!(protected, want);
 }
 
 #[test]

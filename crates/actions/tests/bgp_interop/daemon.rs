@@ -71,6 +71,8 @@ pub struct Neighbour {
     pub max_routes: u32,
     /// Of our own AS; only BIRD knows how.
     pub internal: bool,
+    /// It wants several paths of a prefix (ADD-PATH); OpenBGPD always does, GoBGP when told so.
+    pub add_path: bool,
 }
 
 impl Default for Neighbour {
@@ -83,6 +85,7 @@ impl Default for Neighbour {
             ipv6: false,
             max_routes: 5_000,
             internal: false,
+            add_path: false,
         }
     }
 }
@@ -383,6 +386,9 @@ fn gobgp(wire: &Wire, neighbour: &Neighbour, us: &str) -> String {
 [neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true\n"
         )
         .unwrap();
+        if neighbour.add_path {
+            text += "[neighbors.afi-safis.add-paths.config]\nreceive = true\nsend-max = 8\n";
+        }
     }
     text
 }

@@ -41,7 +41,9 @@ fn rule(destination: &str, components: Vec<Component>, actions: Actions) -> Rout
     let components =
         [Component::Destination(PrefixMatch::new(prefix))].into_iter().chain(components);
     let rule = FlowSpecRule::new(family, components).unwrap();
-    FlowSpecRoute::new(rule, actions, RouteAttributes::default()).unwrap().into()
+    let attributes =
+        RouteAttributes { communities: vec![Community::NO_EXPORT], ..Default::default() };
+    FlowSpecRoute::new(rule, actions, attributes).unwrap().into()
 }
 
 fn equal(values: &[u64]) -> Vec<NumericTerm> {
@@ -61,6 +63,13 @@ pub fn amplification() -> Route {
         ],
         Actions::new([limit]).unwrap(),
     )
+}
+
+/// UDP from 120 ports: 361 octets in one rule.
+pub fn many_ports() -> Route {
+    let ports: Vec<u64> = (1_000..1_120).collect();
+    let components = vec![Component::Protocol(equal(&[17])), Component::SourcePort(equal(&ports))];
+    rule("203.0.113.90/32", components, Actions::discard())
 }
 
 /// SYN flood: SYN without ACK; discarded.

@@ -13,7 +13,7 @@ use tidewall_bgp::session::{State, Stop};
 
 use crate::daemon::{Daemon, Kind, Neighbour};
 use crate::lab::{Lab, enter, run, until};
-use crate::routes::{amplification, blackhole, dns_over_ipv6, syn_flood, with_med};
+use crate::routes::{amplification, blackhole, dns_over_ipv6, many_ports, syn_flood, with_med};
 use crate::{SOON, config, peer_of, start, status, until_all_have_all, until_has};
 
 const V4: &str = "203.0.113.77/32";
@@ -96,6 +96,7 @@ fn rules_are_printed_as_meant(daemon: &Daemon) {
             "(generic, 0x80060000, 0x47f42400)",
             "dst 203.0.113.89/32; proto 6; tcp flags !0x0/0x2 && 0x0/0x10;",
             "(generic, 0x80060000, 0x0)",
+            "(65535,65281)",
         ],
         Kind::Gobgp => &[
             "[destination: 203.0.113.88/32][protocol: ==udp][source-port: ==123 ==389]\
@@ -103,6 +104,7 @@ fn rules_are_printed_as_meant(daemon: &Daemon) {
             "[rate: 125000",
             "[destination: 203.0.113.89/32][protocol: ==tcp][tcp-flags: ",
             "[discard]",
+            "no-export",
         ],
         Kind::Frr => &[
             "Destination Address 203.0.113.88/32",
@@ -408,6 +410,52 @@ fn attributes_beside_bird() {
         }
         let rules = daemon.flow_spec(false);
         assert!(rules.contains("dst 203.0.113.88/32"), "{rules}");
+    }
+}
+
+/// FRR ends the session over a rule of 240 octets, GoBGP ignores all rules from then on: a long one
+/// is cut, every part arrives, and a rule behind them too.
+#[test]
+fn long_rules_are_taken_by_every_daemon() {
+    for kind in [Kind::Gobgp, Kind::Bird, Kind::Frr] {
+        let Some(lab) = Lab::new().filter(|_| kind.is_there()) else { return };
+        let daemon = Daemon::start(kind, &lab, Neighbour::default());
+        let speaker = start(vec![peer_of(&daemon)]);
+        speaker.announce(many_ports());
+        until_all_have_all(&speaker);
+        speaker.announce(amplification());
+        until_all_have_all(&speaker);
+        until("all ports and the rule behind them are there", SOON, || {
+            let text = daemon.flow_spec(false);
+            let ports = (1_000..1_120).filter(|port| text.contains(&port.to_string())).count();
+            let rules = text.matches("203.0.113.90/32").count();
+            let all = ports == 120 && rules >= 2 && text.contains("203.0.113.88/32");
+            if all { Ok(()) } else { Err(text) }
+        });
+        let peer = &speaker.peers()[0];
+        assert_eq!((peer.established, peer.state), (1, State::Established), "{peer:#?}");
+    }
+}
+
+/// With ADD-PATH GoBGP 3 takes four octets out of each rule's prefix and announces the garbage: we
+/// agree on it with nobody.
+#[test]
+fn a_daemon_that_wants_several_paths_reads_rules_as_meant() {
+    for kind in [Kind::Gobgp, Kind::Openbgpd] {
+        let Some(lab) = Lab::new().filter(|_| kind.is_there()) else { return };
+        let neighbour = Neighbour { add_path: true, ..Neighbour::default() };
+        let daemon = Daemon::start(kind, &lab, neighbour);
+        let speaker = start(vec![peer_of(&daemon)]);
+        speaker.set_desired([blackhole(V4, daemon.wire.ours()), amplification()]);
+        until_all_have_all(&speaker);
+        until_has(&daemon, V4, true);
+        if kind.has_flow_spec() {
+            until("the rule is there as meant", SOON, || {
+                let text = daemon.flow_spec(false);
+                let meant = text.contains("[destination: 203.0.113.88/32]");
+                if meant { Ok(()) } else { Err(text) }
+            });
+        }
     }
 }
 

@@ -161,6 +161,27 @@ fn malformed_rules_are_refused_each_for_its_reason() {
     assert!(FlowSpecRule::parse(Family::V4, body).is_err());
 }
 
+/// What decoders have stumbled over: values of eight octets, reserved bits of the operator (RFC 8955
+/// §4.2.1.1: ignored), a length of nothing.
+#[test]
+fn unusual_operators_are_read_and_written_plainly() {
+    for (octets, words, plain) in [
+        ("06 b1000000000000007b", "source-port =123", "03 06817b"),
+        ("03 8911", "protocol =17", "03 038111"),
+        ("0c 8e02", "fragment !is-fragment", "03 0c8202"),
+    ] {
+        let rule = FlowSpecRule::parse(Family::V4, &hex(octets)).unwrap();
+        assert_eq!(rule.to_string(), format!("match {words}"), "{octets}");
+        assert_eq!(encoded(&rule), hex(plain), "{octets}");
+    }
+    let octets = hex("00 03 038111");
+    let mut reader = crate::reader::Reader::new(&octets);
+    let body = FlowSpecRule::next(&mut reader).unwrap();
+    assert_eq!(FlowSpecRule::parse(Family::V4, body), Err(FlowSpecError::Empty));
+    let body = FlowSpecRule::next(&mut reader).unwrap();
+    assert!(FlowSpecRule::parse(Family::V4, body).is_ok(), "the next one is found");
+}
+
 #[test]
 fn a_first_and_is_ignored() {
     let rule = FlowSpecRule::parse(Family::V4, &hex("03c111")).unwrap();

@@ -1,15 +1,16 @@
 //! Captures of BGP and of BMP, which carries BGP messages: each message is found by its marker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tidewall_bgp::message::{MAX_EXTENDED_MESSAGE, Message, MessageError, RawMessage};
 use tidewall_bgp::update::{Update, UpdateContext, UpdateError};
+use tidewall_bgp::{Nlri, RouteFamily};
 use tidewall_wire::frame::{LinkType, TunnelPolicy, dissect};
 use tidewall_wire::pcap::Packets;
 
-use super::{column, corpus, csv};
+use super::{attributes, column, corpus, csv};
 
 /// Octets of TCP, one stream for each direction of each connection, in the order of the capture;
 /// segments that were sent again are left out.
@@ -53,6 +54,14 @@ struct Outcome {
     withdrawn: usize,
     routes: usize,
     malformed_routes: usize,
+    /// Lists of routes that were written again with the same octets, and those that were not.
+    lists_again: usize,
+    lists_changed: usize,
+    /// Blocks of attributes, the same.
+    attributes_again: usize,
+    attributes_changed: usize,
+    /// Families of routes that are none of ours.
+    others: BTreeSet<String>,
 }
 
 fn read(capture: &[u8]) -> Outcome {
@@ -107,8 +116,56 @@ fn read_message(raw: &RawMessage<'_>, outcome: &mut Outcome) {
                 outcome.routes += 1;
                 outcome.malformed_routes += usize::from(route.is_err());
             }
+            write_again(&update, body, outcome);
         }
     }
+}
+
+/// Writes what was read, and compares the octets.
+fn write_again(update: &Update<'_>, body: &[u8], outcome: &mut Outcome) {
+    let v4 = RouteFamily::Ipv4Unicast.into();
+    let reach = update.reach.map_or((v4, &[][..]), |reach| (reach.family, reach.nlri));
+    let unreach = update.unreach.map_or((v4, &[][..]), |unreach| (unreach.family, unreach.nlri));
+    for (family, octets) in [(v4, update.withdrawn), (v4, update.announced), reach, unreach] {
+        let Ok(family) = RouteFamily::try_from(family) else {
+            let known = NONE_OF_OURS.iter().find(|(a, s, _)| (*a, *s) == (family.afi, family.safi));
+            outcome.others.insert(known.map_or_else(|| family.to_string(), |k| k.2.to_owned()));
+            continue;
+        };
+        let routes: Result<Vec<_>, _> = Nlri::list(family, octets).collect();
+        let Ok(routes) = routes else { continue };
+        if routes.is_empty() {
+            continue;
+        }
+        let mut again = Vec::new();
+        for route in &routes {
+            route.encode(&mut again);
+        }
+        let same = usize::from(again == octets);
+        outcome.lists_again += same;
+        outcome.lists_changed += 1 - same;
+    }
+    if update.treat_as_withdraw.is_some() || update.discarded > 0 {
+        return;
+    }
+    let two_octets = update.attributes.as_path.is_some() && !is_four_octet(body);
+    let mut block = Vec::new();
+    update.attributes.encode(!two_octets, &mut block);
+    let again = [&[0, 0], &(block.len() as u16).to_be_bytes()[..], &block].concat();
+    let mut theirs = attributes(body);
+    theirs.retain(|kind, _| !matches!(kind, 14 | 15));
+    if theirs.is_empty() {
+        return;
+    }
+    let same = usize::from(attributes(&again) == theirs);
+    outcome.attributes_again += same;
+    outcome.attributes_changed += 1 - same;
+}
+
+/// Could it be read with four octets for each AS number? Then that was done.
+fn is_four_octet(body: &[u8]) -> bool {
+    let context = UpdateContext { four_octet_as: true, internal: true };
+    Update::parse(body, context).is_ok_and(|update| update.attributes.as_path.is_some())
 }
 
 /// Type and length of each message as tshark has them.
@@ -149,15 +206,113 @@ const REFUSED: [(&str, usize, usize, &str); 8] = [
     ("tcpdump__bgp_mvpn_6_and_7_oobr", 1, 0, "damaged: attributes of 50,098 octets"),
 ];
 
+/// Families that are none of ours: we announce to the routers of one network, in its main table.
+const NONE_OF_OURS: [(u16, u8, &str); 16] = [
+    (1, 4, "labelled IPv4"),
+    (1, 5, "IPv4 MVPN"),
+    (1, 73, "IPv4 SR policy"),
+    (1, 85, "IPv4 MUP"),
+    (1, 128, "VPNv4"),
+    (1, 132, "route target"),
+    (1, 134, "VPN FlowSpec IPv4"),
+    (2, 4, "labelled IPv6"),
+    (2, 5, "IPv6 MVPN"),
+    (2, 73, "IPv6 SR policy"),
+    (2, 85, "IPv6 MUP"),
+    (2, 128, "VPNv6"),
+    (2, 134, "VPN FlowSpec IPv6"),
+    (25, 65, "VPLS"),
+    (25, 70, "EVPN"),
+    (25, 134, "L2VPN FlowSpec"),
+];
+
+/// Captures with routes of such families: they are passed over, and never announced.
+const OTHER_FAMILIES: [(&str, &str); 27] = [
+    ("akvorado__bmp-eor", "EVPN, VPNv4, VPNv6"),
+    ("akvorado__bmp-reach", "EVPN, VPNv4, VPNv6"),
+    ("akvorado__bmp-reach-vpls", "VPLS"),
+    ("akvorado__bmp-unreach", "EVPN, VPNv4, VPNv6"),
+    (
+        "exabgp__vectors-evpn-l2-other",
+        "IPv4 MUP, IPv4 MVPN, IPv4 SR policy, IPv6 MUP, IPv6 MVPN, IPv6 SR policy, VPLS",
+    ),
+    ("exabgp__vectors-flowspec", "VPN FlowSpec IPv4"),
+    ("exabgp__vectors-unicast", "VPNv4, VPNv6, labelled IPv4"),
+    (
+        "netgauze__200-BMP-HUAWEI-locrib_instance-traffic-00",
+        "VPNv4, VPNv6, labelled IPv4, labelled IPv6",
+    ),
+    ("netgauze__204-BMP-CISCO-peer_down-traffic-00", "VPNv4, VPNv6, labelled IPv4"),
+    ("netgauze__300-BGP-IPv6-CISCO-extNH_enc-traffic-00", "VPNv4, VPNv6"),
+    ("netgauze__302-BGP-IPv6-multiple-sources-traffic-00", "VPNv4, VPNv6"),
+    ("netgauze__302-BGP-IPv6-multiple-sources-traffic-02", "VPNv4, VPNv6"),
+    ("netgauze__305-BGP-mem-leak-test-bgp-multi-sources-update-keepalive", "VPNv4, VPNv6"),
+    ("netgauze__peers-with-different-caps-example", "VPNv4, VPNv6, labelled IPv4"),
+    ("netgauze__vpnv4-stateless-with-withdraw-vpnv4-stateless-with-withdraw", "VPNv4"),
+    ("ryu__bgp4-update_vpnv6", "VPNv6"),
+    ("ryu__evpn_esi_arbitrary", "EVPN"),
+    ("ryu__evpn_esi_as_based", "EVPN"),
+    ("ryu__evpn_esi_lacp", "EVPN"),
+    ("ryu__evpn_nlri_eth_seg", "EVPN"),
+    ("ryu__evpn_nlri_inc_multi_eth_tag", "EVPN"),
+    ("ryu__flowspec_nlri_l2vpn", "L2VPN FlowSpec"),
+    ("ryu__flowspec_nlri_vpn4", "VPN FlowSpec IPv4"),
+    ("ryu__flowspec_nlri_vpn6", "VPN FlowSpec IPv6"),
+    ("tcpdump__bgp-encap", "EVPN"),
+    ("tcpdump__bgp-lu-multiple-labels", "labelled IPv4"),
+    ("tcpdump__bgp-rt-prefix", "route target"),
+];
+
+/// Captures where what is written differs from what was read, how many lists of routes and blocks
+/// of attributes, and why.
+const WRITTEN_OTHERWISE: [(&str, usize, usize, &str); 1] =
+    [("exabgp__vectors-unicast", 1, 0, "ADD-PATH: path ids read as default routes")];
+
+/// Every route of our families, and all attributes, come out with the octets that they came in with.
+#[test]
+fn what_is_read_of_captures_is_written_with_the_same_octets() {
+    let Some(corpus) = corpus() else { return };
+    let (mut lists, mut blocks) = (0, 0);
+    let (mut others, mut otherwise) = (Vec::new(), Vec::new());
+    for (name, path) in captures(&corpus) {
+        let outcome = read(&fs::read(path).unwrap());
+        lists += outcome.lists_again;
+        blocks += outcome.attributes_again;
+        if !outcome.others.is_empty() {
+            let families: Vec<String> = outcome.others.into_iter().collect();
+            others.push((name.clone(), families.join(", ")));
+        }
+        if outcome.lists_changed + outcome.attributes_changed > 0 {
+            otherwise.push((name, outcome.lists_changed, outcome.attributes_changed));
+        }
+    }
+    println!("{lists} lists of routes and {blocks} blocks of attributes written again");
+    let others: Vec<_> = others.iter().map(|(name, of)| (name.as_str(), of.as_str())).collect();
+    assert_eq!(others, OTHER_FAMILIES);
+    let otherwise: Vec<_> =
+        otherwise.iter().map(|(name, lists, blocks)| (name.as_str(), *lists, *blocks)).collect();
+    let known: Vec<_> =
+        WRITTEN_OTHERWISE.iter().map(|(name, lists, blocks, _)| (*name, *lists, *blocks)).collect();
+    assert_eq!(otherwise, known);
+}
+
+/// Name and path of each capture, in order.
+fn captures(corpus: &Path) -> Vec<(String, PathBuf)> {
+    let files = fs::read_dir(corpus.join("bgp")).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|e| e != "csv"))
+        .map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), path))
+        .collect();
+    files.sort();
+    files
+}
+
 #[test]
 fn messages_of_captures_are_those_of_tshark() {
     let Some(corpus) = corpus() else { return };
-    let mut files: Vec<_> =
-        fs::read_dir(corpus.join("bgp")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
     let (mut messages, mut routes) = (0, 0);
-    for path in files.iter().filter(|p| p.extension().is_some_and(|e| e != "csv")) {
-        let name = path.file_stem().unwrap().to_str().unwrap();
+    for (name, path) in captures(&corpus) {
+        let name = name.as_str();
         let outcome = read(&fs::read(path).unwrap());
         let want = tshark(&corpus.join(format!("expected/bgp/{name}.bgp.csv")));
         match OTHER_MESSAGES.iter().find(|(of, ..)| *of == name) {

@@ -1,9 +1,12 @@
 //! What the configuration says about what is done.
 
+use std::net::IpAddr;
+
 use tidewall_actions::bgp::{Audience, SpeakerConfig};
 use tidewall_actions::routes::RouteSettings;
 use tidewall_actions::{exabgp, gobgp};
 use tidewall_engine::planner::PlannerPolicy;
+use tidewall_model::{Address, Prefix};
 
 use crate::journal::Retention;
 
@@ -56,7 +59,35 @@ pub struct Speaking {
     pub exceptions: Vec<(Audience, RouteSettings)>,
 }
 
+impl Settings {
+    /// Protects what announcing itself depends on, as far as it lies in our networks: a route to a
+    /// peer or to a next hop would cut off its own withdrawal.
+    pub fn protect_announcers(&mut self, networks: &[Prefix]) {
+        let hosts = self.announcers.iter().flat_map(AnnouncerSettings::addresses);
+        let hosts = hosts.map(|address| Prefix::host(Address::from(address)));
+        let ours = hosts.filter(|host| networks.iter().any(|network| network.covers(*host)));
+        let protected = &mut self.planner.rails.protected;
+        for host in ours {
+            if !protected.iter().any(|prefix| prefix.covers(host)) {
+                protected.push(host);
+            }
+        }
+    }
+}
+
 impl AnnouncerSettings {
+    /// Peers, ourselves towards them, and next hops.
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let peers = match self {
+            Self::Bgp(speaking) => speaking.speaker.peers.as_slice(),
+            Self::ExaBgp { .. } | Self::GoBgp { .. } => &[],
+        };
+        let ends = peers.iter().flat_map(|peer| [Some(peer.address), peer.source]);
+        let unicast = self.routes().flat_map(|routes| [&routes.blackhole, &routes.divert]);
+        let hops = unicast.flatten().flat_map(|unicast| [unicast.next_hop_v4, unicast.next_hop_v6]);
+        ends.chain(hops).flatten()
+    }
+
     /// Name in status and logs.
     pub fn name(&self) -> &str {
         match self {

@@ -27,8 +27,8 @@ macro_rules! attributes_table {
                 announce: bool,
 
                 /// Communities, "A:B" or "blackhole", "no-export", "no-advertise". Left out,
-                /// blackholes carry 65535:666 (BLACKHOLE, RFC 7999) and no-export, other routes
-                /// none.
+                /// blackholes carry 65535:666 (BLACKHOLE, RFC 7999) and no-export, FlowSpec rules
+                /// no-export, diversions none.
                 #[example = "[\"65535:666\", \"no-export\"]"]
                 communities: Vec<Typed<Community>>,
 
@@ -122,10 +122,13 @@ impl RouteTables<'_> {
 
     /// What an announcer announces when nothing else is said: blackholes and filters.
     pub(super) fn resolve(&self, sink: &mut Sink) -> RouteSettings {
+        // Some routers pass FlowSpec rules on to all their other neighbours.
+        let flow_spec =
+            RouteAttributes { communities: vec![Community::NO_EXPORT], ..Default::default() };
         let base = RouteSettings {
             blackhole: Some(self.usual_blackhole(sink)),
             divert: None,
-            flow_spec: Some(RouteAttributes::default()),
+            flow_spec: Some(flow_spec),
         };
         self.over(&base, &base, sink)
     }

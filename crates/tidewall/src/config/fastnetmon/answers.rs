@@ -51,7 +51,9 @@ pub(super) fn settings(reference: &Reference, policy: &Policy, sink: &mut Sink) 
         answers.mongodb(&style),
     ];
     let actions = actions.into_iter().flatten().collect();
-    Settings { planner, actions, announcers, ..Settings::default() }
+    let mut settings = Settings { planner, actions, announcers, ..Settings::default() };
+    settings.protect_announcers(&policy.networks);
+    settings
 }
 
 struct Answers<'a> {

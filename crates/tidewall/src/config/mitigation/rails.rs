@@ -38,7 +38,8 @@ table! {
         #[example = "56"]
         shortest_diverted_ipv6: u32,
 
-        /// Never part of a route, and never covered by one: routers, resolvers, monitoring.
+        /// Never part of a route, and never covered by one: routers, resolvers, monitoring. BGP
+        /// peers, our addresses towards them and next hops are protected without being named.
         #[default = "[]"]
         #[example = "[\"192.0.2.1\", \"192.0.2.53\"]"]
         protected: Vec<Typed<Prefix>>,

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use tidewall_actions::chat::Service;
 use tidewall_actions::routes::RouteSettings;
 use tidewall_actions::{Config, Secret};
+use tidewall_bgp::RouteAttributes;
 use tidewall_engine::Group;
 use tidewall_engine::planner::{Measure, Mode, PlannerPolicy, Response};
 use tidewall_model::{Direction, Prefix};
@@ -149,16 +150,19 @@ fn carried(text: &mut String, routes: &RouteSettings) {
         if hops.is_empty() {
             continue;
         }
-        let communities: Vec<String> =
-            unicast.attributes.communities.iter().map(ToString::to_string).collect();
-        let with = match communities.as_slice() {
-            [] => String::new(),
-            list => format!(", communities {}", list.join(" ")),
-        };
+        let with = with_communities(&unicast.attributes);
         _ = writeln!(text, "    {kind} via {}{with}", hops.join(" and "));
     }
-    if routes.flow_spec.is_some() {
-        _ = writeln!(text, "    filters by FlowSpec");
+    if let Some(attributes) = &routes.flow_spec {
+        _ = writeln!(text, "    filters by FlowSpec{}", with_communities(attributes));
+    }
+}
+
+fn with_communities(attributes: &RouteAttributes) -> String {
+    let communities: Vec<String> = attributes.communities.iter().map(ToString::to_string).collect();
+    match communities.as_slice() {
+        [] => String::new(),
+        list => format!(", communities {}", list.join(" ")),
     }
 }
 
