@@ -216,6 +216,9 @@ impl Site {
 
     fn check(&mut self, up: &BTreeMap<u8, Ends>, held: bool, from: SystemTime, to: SystemTime) {
         assert!(self.model.held.is_none_or(|known| known == held), "the brake: {held}");
+        if self.model.protects {
+            self.model.drop_protected(true);
+        }
         assert!(!held || up.is_empty(), "the brake is pulled, and {up:?} are up");
         self.model.check("after a start", up, from, to);
         self.model.learn(up, held);

@@ -88,10 +88,10 @@ impl Model {
         self.hosts.get_mut(&host).unwrap()
     }
 
-    /// The service was started again.
+    /// The service is started again.
     pub fn restarted(&mut self) {
         if self.protects {
-            self.drop_protected(true);
+            self.drop_protected(false);
         }
         for fate in self.hosts.values_mut() {
             fate.last_packet = None;
