@@ -1,5 +1,6 @@
 //! What outlives the service: a BGP peer with graceful restart, the reader of ExaBGP's pipe, and what
 //! the notify script was told.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
