@@ -5,6 +5,7 @@
 mod answer;
 mod captures;
 mod desired;
+mod endings;
 mod notices;
 mod outlet;
 mod post;
@@ -351,7 +352,10 @@ fn stop(mut post: Post, messages: &Receiver<Message>, clock: Clock) {
         post.withdraw_all(clock.now());
     }
     let mut ending = post.notices.stop(CONFIRM);
-    while withdraw && post.desired.is_leaving() && passed() < CONFIRM {
+    // What actions give up at the end of their time was not told.
+    while passed() < CONFIRM - POLL
+        && (withdraw && post.desired.is_leaving() || !post.endings.is_empty())
+    {
         if let Ok(Message::Route(outcome)) = messages.recv_timeout(Duration::from_millis(20)) {
             post.outcome(outcome);
         }

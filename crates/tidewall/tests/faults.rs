@@ -17,30 +17,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use service::{RELOAD, STATUS, Service};
+use service::{RELOAD, STATUS, Service, v5};
 use tidewall_model::{FlowRecord, SamplingRate, Timestamp, protocol};
 use tidewall_scenario::{FlowCachePlan, FlowCacheRenderer, FlowProtocol, Renderer};
 use tidewall_scenario::{SflowPlan, SflowRenderer};
 
 const LIMITS: &str = "[thresholds.incoming]\ntotal = { pps = 10_000 }\n";
-
-/// A NetFlow v5 datagram with one record: `packets` packets to the host 192.0.2.`host`.
-fn v5(sequence: u32, uptime_ms: u32, packets: u32, host: u8) -> Vec<u8> {
-    let mut out = vec![0, 5, 0, 1];
-    out.extend(uptime_ms.to_be_bytes());
-    out.extend(1_790_000_000_u32.to_be_bytes());
-    out.extend([0; 4]);
-    out.extend(sequence.to_be_bytes());
-    out.extend([0; 4]);
-    out.extend([198, 51, 100, 1, 192, 0, 2, host, 0, 0, 0, 0, 0, 1, 0, 2]);
-    out.extend(packets.to_be_bytes());
-    out.extend((packets * 100).to_be_bytes());
-    out.extend(uptime_ms.saturating_sub(10).to_be_bytes());
-    out.extend(uptime_ms.to_be_bytes());
-    out.extend([0, 53, 0x11, 0x5c, 0, 0, 17, 0]);
-    out.extend([0; 8]);
-    out
-}
 
 fn socket() -> UdpSocket {
     UdpSocket::bind("127.0.0.1:0").unwrap()

@@ -129,6 +129,37 @@ fn the_unban_comes_at_its_time_after_a_restart() {
     responder.stop();
 }
 
+#[test]
+fn an_end_that_could_not_be_told_is_told_by_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, clock) = (folder.path().join("state"), Clock::start());
+    let mut settings = settings(2);
+    settings.actions.push(script(folder.path()));
+    // The first one that is told of an end hangs, and never gets to the word of it.
+    let notify = folder.path().join("notify.sh");
+    let hangs = folder.path().join("hangs");
+    let trap = format!("[ $4 = ban ] || ! mkdir {} 2> /dev/null || exec sleep 60", hangs.display());
+    let text = fs::read_to_string(&notify).unwrap().replace("cat", &format!("{trap}\ncat"));
+    fs::write(&notify, text).unwrap();
+    let hub = Arc::new(Hub::default());
+    let start = || Responder::start(&settings, &policy(), &hub, Some(&state), clock).unwrap();
+    let responder = start();
+    hub.event(&event(clock));
+    until("stuck", || hangs.exists());
+    assert_eq!((calls(folder.path(), "ban"), calls(folder.path(), "unban")), (1, 0));
+    let bans = responder.handle().ask(&Question::Bans, "test").unwrap();
+    assert_eq!(bans["mitigations"][0]["status"], "withdrawing", "{bans}");
+    responder.stop();
+    let responder = start();
+    until("unbanned", || calls(folder.path(), "unban") == 1);
+    until("forgotten", || {
+        let bans = responder.handle().ask(&Question::Bans, "test").unwrap();
+        bans["mitigations"].as_array().unwrap().is_empty()
+    });
+    responder.stop();
+    assert_eq!((calls(folder.path(), "ban"), calls(folder.path(), "unban")), (1, 1));
+}
+
 /// A speaker that waits for ours, and the settings of ours.
 fn session() -> (Speaker, Speaking) {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

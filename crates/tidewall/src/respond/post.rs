@@ -20,6 +20,7 @@ use tracing::{debug, error, info, warn};
 
 use super::captures::Captures;
 use super::desired::{DesiredRoutes, Order};
+use super::endings::Endings;
 use super::notices::{self, Notices};
 use super::outlet::Outlet;
 use super::settings::Settings;
@@ -79,6 +80,7 @@ pub(super) struct Post {
     steps: Vec<Step>,
     /// What became of notices.
     outcomes: Vec<(MitigationId, MitigationOutcome)>,
+    pub(super) endings: Endings,
     /// Bans that were told before a restart.
     told_before: BTreeSet<MitigationId>,
     /// Announcers have been given their first desired set.
@@ -118,6 +120,7 @@ impl Post {
             decisions: Vec::new(),
             steps: Vec::new(),
             outcomes: Vec::new(),
+            endings: Endings::default(),
             told_before: BTreeSet::new(),
             begun: false,
             held_back: Vec::new(),
@@ -305,7 +308,7 @@ impl Post {
 
     /// Is an answer waited for that has to be asked for?
     pub(super) fn is_pending(&self) -> bool {
-        self.outlets.iter().any(Outlet::is_pending)
+        !self.endings.is_empty() || self.outlets.iter().any(Outlet::is_pending)
     }
 
     /// Gathers decisions.
@@ -324,6 +327,10 @@ impl Post {
                     info!(mitigation = id.0, "mitigation {id} is announced");
                 }
                 let decisions = self.planner.report(id, outcome, now);
+                self.decide(decisions);
+            }
+            for id in self.endings.told() {
+                let decisions = self.planner.report(id, MitigationOutcome::Withdrawn, now);
                 self.decide(decisions);
             }
             if self.steps.is_empty() {
@@ -384,7 +391,6 @@ impl Post {
             }
             Some(MitigationCommand::Withdraw(mitigation)) => {
                 self.tell_ban(ActionKind::Unbanned, &mitigation, decision, now);
-                self.outcomes.push((mitigation.id, MitigationOutcome::Withdrawn));
             }
         }
     }
@@ -397,6 +403,9 @@ impl Post {
         now: Timestamp,
     ) {
         if self.notices.is_empty() {
+            if kind == ActionKind::Unbanned {
+                self.outcomes.push((mitigation.id, MitigationOutcome::Withdrawn));
+            }
             return;
         }
         let past = PastDecision::from(decision);
@@ -408,6 +417,8 @@ impl Post {
         self.notices.tell(&event);
         if kind == ActionKind::Banned {
             self.captures.begin(&event, now);
+        } else {
+            self.endings.watch(mitigation.id, &event);
         }
     }
 

@@ -38,6 +38,24 @@ pub fn free_ports() -> (u16, u16) {
     (a, b)
 }
 
+/// A NetFlow v5 datagram with one record: `packets` packets to the host 192.0.2.`host`.
+pub fn v5(sequence: u32, uptime_ms: u32, packets: u32, host: u8) -> Vec<u8> {
+    let mut out = vec![0, 5, 0, 1];
+    out.extend(uptime_ms.to_be_bytes());
+    out.extend(1_790_000_000_u32.to_be_bytes());
+    out.extend([0; 4]);
+    out.extend(sequence.to_be_bytes());
+    out.extend([0; 4]);
+    out.extend([198, 51, 100, 1, 192, 0, 2, host, 0, 0, 0, 0, 0, 1, 0, 2]);
+    out.extend(packets.to_be_bytes());
+    out.extend((packets * 100).to_be_bytes());
+    out.extend(uptime_ms.saturating_sub(10).to_be_bytes());
+    out.extend(uptime_ms.to_be_bytes());
+    out.extend([0, 53, 0x11, 0x5c, 0, 0, 17, 0]);
+    out.extend([0; 8]);
+    out
+}
+
 impl Service {
     /// Nothing runs yet.
     pub fn prepared() -> Self {
