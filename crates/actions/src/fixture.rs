@@ -1,5 +1,5 @@
-//! Events for tests: the flood that Debian's `fastnetmon` 1.2.4 was shown when the files in
-//! `testdata/` were recorded, and made-up ones.
+//! Events for tests: a flood that Debian's `fastnetmon` 1.2.4 was shown, with the numbers that it
+//! counted, and made-up ones.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) fn address(text: &str) -> Address {
     Address::from(text.parse::<std::net::IpAddr>().unwrap())
 }
 
-/// The recorded flood of 10.9.9.1.
+/// The flood of 10.9.9.1 that was shown to both.
 pub(crate) fn recorded(kind: ActionKind) -> ActionEvent {
     let count = |packets, bytes| Count { packets, bytes };
     let mut event = event(kind, 1);
@@ -45,7 +45,7 @@ pub(crate) fn recorded(kind: ActionKind) -> ActionEvent {
     event
 }
 
-/// One round of the flood, as the peer printed its sample.
+/// One round of the flood, in the order of the peer's sample.
 fn recorded_samples() -> Vec<Sample> {
     let micros =
         [38, 75, 79, 81, 83, 85, 87, 90, 92, 94, 96, 98, 100, 102, 105, 107, 110, 112, 114, 116];

@@ -18,6 +18,8 @@ pub mod exabgp;
 #[cfg(test)]
 mod fixture;
 pub mod gobgp;
+#[cfg(test)]
+mod golden_tests;
 mod http;
 mod kind;
 pub mod mail;

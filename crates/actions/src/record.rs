@@ -23,8 +23,9 @@ use crate::{
 
 /// Longest name of a target within a file's name, in bytes.
 const MAX_TARGET: usize = 120;
-/// End of the stem of outgoing attacks, but not of reports, whose names are the reference's.
-const OUTGOING: &str = "_outgoing";
+/// Ends of a stem: of the document of an outgoing attack, and of a capture when the other direction
+/// has taken the plain name, which is the reference's.
+const DIRECTIONS: [&str; 2] = ["_outgoing", "_incoming"];
 /// Reports are added to a file of this many bytes at most; a larger one is begun anew.
 const MAX_REPORT: u64 = 1 << 20;
 /// Endings of our files: others in the same folder are left alone.
@@ -120,16 +121,15 @@ impl Folder {
     fn write(&self, event: &ActionEvent) -> Result<(), ActionError> {
         let config = &self.config;
         self.make_room().map_err(|error| explain(&config.folder, &error))?;
-        let mut stem = self.stem(event);
+        let stem = self.stem(event);
         if event.kind == ActionKind::Banned {
             self.write_report(&format!("{stem}.txt"), &self.text(event))?;
         }
-        // A host may attack and be attacked in the same second.
-        if event.attack.direction == Direction::Outgoing {
-            stem.push_str(OUTGOING);
-        }
+        let [outgoing, incoming] = DIRECTIONS;
+        let is_outgoing = event.attack.direction == Direction::Outgoing;
         if config.pcap && !event.frames.is_empty() {
-            self.write_file(&format!("{stem}.pcap"), 0o600, &pcap(&event.frames))?;
+            let direction = if is_outgoing { outgoing } else { incoming };
+            self.write_capture(&stem, direction, &pcap(&event.frames))?;
         }
         if event.kind == ActionKind::Updated && !event.frames.is_empty() {
             // The capture of a ban, which comes after it: the document may be newer.
@@ -137,7 +137,8 @@ impl Folder {
         }
         if config.json {
             let json = report_json::to_json(event, &config.style) + "\n";
-            self.write_file(&format!("{stem}.json"), 0o644, json.as_bytes())?;
+            let direction = if is_outgoing { outgoing } else { "" };
+            self.write_file(&format!("{stem}{direction}.json"), 0o644, json.as_bytes())?;
         }
         Ok(())
     }
@@ -178,6 +179,16 @@ impl Folder {
             return Ok(());
         }
         self.write_file(name, 0o644, &[before.as_slice(), text.as_bytes()].concat())
+    }
+
+    /// A host may attack and be attacked in the same second: who comes first has the plain name.
+    fn write_capture(&self, stem: &str, direction: &str, bytes: &[u8]) -> Result<(), ActionError> {
+        let plain = format!("{stem}.pcap");
+        let there = fs::read(self.config.folder.join(&plain));
+        // An event that is tried again finds what it has left.
+        let is_free = there.map_or(true, |there| there == bytes);
+        let name = if is_free { plain } else { format!("{stem}{direction}.pcap") };
+        self.write_file(&name, 0o600, bytes)
     }
 
     /// Writes beside the file, then puts it in its place: a reader never sees half of it.
@@ -247,7 +258,8 @@ impl Folder {
 fn is_stamped(path: &Path) -> bool {
     let shape = b"_00_00_00_00:00:00";
     let stem = path.file_stem().and_then(OsStr::to_str).unwrap_or_default();
-    let stem = stem.strip_suffix(OUTGOING).unwrap_or(stem).as_bytes();
+    let plain = DIRECTIONS.iter().find_map(|direction| stem.strip_suffix(direction));
+    let stem = plain.unwrap_or(stem).as_bytes();
     let Some(at) = stem.len().checked_sub(shape.len()) else { return false };
     stem.iter().skip(at).zip(shape).all(|(have, want)| match want {
         b'0' => have.is_ascii_digit(),

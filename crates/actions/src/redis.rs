@@ -87,7 +87,7 @@ pub struct Redis {
 }
 
 /// Words of a command.
-type Command = Vec<Vec<u8>>;
+pub(crate) type Command = Vec<Vec<u8>>;
 
 impl Redis {
     /// Checks the settings.
@@ -120,7 +120,7 @@ impl Redis {
     }
 
     /// What an event comes to. Repeating it changes nothing.
-    fn commands(&self, event: &ActionEvent) -> Vec<Command> {
+    pub(crate) fn commands(&self, event: &ActionEvent) -> Vec<Command> {
         let style = &self.config.style;
         let target = style.target(&event.attack.target);
         let document = report_json::to_json(event, style);

@@ -290,14 +290,15 @@ impl Style {
         writeln!(out, "{name} flows: {}", flows.len())?;
         // The reference shows one more than its setting says.
         for (flow, count) in flows.iter().take(self.lines + 1) {
+            let (local_port, remote_port) = flow.ports();
             writeln!(
                 out,
                 "{}:{} {} {}:{} {} bytes {} packets",
                 self.address(flow.local),
-                flow.local_port,
+                local_port,
                 if flow.incoming { '<' } else { '>' },
                 self.address(flow.remote),
-                flow.remote_port,
+                remote_port,
                 count.bytes,
                 count.packets
             )?;
@@ -351,29 +352,36 @@ fn write_class(
     writeln!(out, "Outgoing {name} pps: {} packets per second", outgoing.packets)
 }
 
-/// Both ends of a flow, ours first.
+/// A flow. They are in the order of the reference.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Flow {
     incoming: bool,
     protocol: u8,
-    remote_port: u16,
+    dst_port: u16,
+    src_port: u16,
     remote: Address,
     local: Address,
-    local_port: u16,
 }
 
-/// Flows of the sample with what they carried, largest first; ties by remote port and address, the
-/// order of the reference.
+impl Flow {
+    /// Ports of our end and of the other one.
+    const fn ports(&self) -> (u16, u16) {
+        match self.incoming {
+            true => (self.dst_port, self.src_port),
+            false => (self.src_port, self.dst_port),
+        }
+    }
+}
+
+/// Flows of the sample with what they carried, largest first; ties in the order of the reference.
 fn flows(attack: &Attack) -> Vec<(Flow, Count)> {
     let mut sums: BTreeMap<Flow, Count> = BTreeMap::new();
     for record in attack.samples.iter().map(|sample| &sample.0) {
         let incoming = is_incoming(attack, record);
         let (src, dst) = (record.src_address(), record.dst_address());
         let (local, remote) = if incoming { (dst, src) } else { (src, dst) };
-        let (src, dst) = (record.src_port, record.dst_port);
-        let (local_port, remote_port) = if incoming { (dst, src) } else { (src, dst) };
-        let protocol = record.protocol;
-        let flow = Flow { incoming, protocol, remote_port, remote, local, local_port };
+        let (src_port, dst_port, protocol) = (record.src_port, record.dst_port, record.protocol);
+        let flow = Flow { incoming, protocol, dst_port, src_port, remote, local };
         *sums.entry(flow).or_default() +=
             Count { packets: record.scaled_packets(), bytes: record.scaled_bytes() };
     }

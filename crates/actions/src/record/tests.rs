@@ -38,8 +38,8 @@ fn files_of_1_2_4_are_named_and_filled_as_debians_package_did() {
     let stem = "10.9.9.1_21_11_26_13:56:51";
     assert_eq!(names(folder.path()), [format!("{stem}.pcap"), format!("{stem}.txt")]);
     let text = fs::read_to_string(folder.path().join(format!("{stem}.txt"))).unwrap();
-    let details = include_str!("../../testdata/fastnetmon-1.2.4-attack-details.txt");
-    assert_eq!(text, format!("{}\n\n{details}\n\n", settings.style.report(&event)));
+    let (report, details) = (settings.style.report(&event), settings.style.details(&event));
+    assert_eq!(text, format!("{report}\n\n{details}\n\n"));
     let mode = |ending: &str| {
         let path = folder.path().join(format!("{stem}.{ending}"));
         fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -74,15 +74,38 @@ fn attacks_of_the_same_host_in_the_same_second_lose_nothing() {
     let towards = fixture::event(ActionKind::Banned, 1);
     let mut from = fixture::event(ActionKind::Banned, 1);
     from.attack.direction = Direction::Outgoing;
-    for event in [&towards, &from, &from] {
+    from.frames[0].bytes[0] = 8;
+    for event in [&towards, &towards, &from, &from] {
         write(&record, event).unwrap();
     }
     let stem = "192.0.2.1_21_11_26_13:56:51";
     let endings = [".json", ".pcap", ".txt", "_outgoing.json", "_outgoing.pcap"];
     assert_eq!(names(folder.path()), endings.map(|ending| format!("{stem}{ending}")));
     assert_eq!(record.0.found().unwrap().len(), 5, "all of them are ours");
-    let text = fs::read_to_string(folder.path().join(format!("{stem}.txt"))).unwrap();
-    assert_eq!(text, record.0.text(&towards) + &record.0.text(&from));
+    let file = |ending: &str| fs::read(folder.path().join(format!("{stem}{ending}"))).unwrap();
+    assert_eq!(file(".txt"), (record.0.text(&towards) + &record.0.text(&from)).into_bytes());
+    assert_eq!(file(".pcap"), pcap(&towards.frames));
+    assert_eq!(file("_outgoing.pcap"), pcap(&from.frames));
+}
+
+#[test]
+fn a_capture_has_the_name_of_the_reference_while_it_is_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = Record::new(config(folder.path())).unwrap();
+    let towards = fixture::event(ActionKind::Banned, 1);
+    let mut from = fixture::event(ActionKind::Banned, 1);
+    from.attack.direction = Direction::Outgoing;
+    from.frames[0].bytes[0] = 8;
+    let stem = "192.0.2.1_21_11_26_13:56:51";
+    let captures = || {
+        let names = names(folder.path()).into_iter();
+        names.filter(|name| name.ends_with(".pcap")).collect::<Vec<_>>()
+    };
+    write(&record, &from).unwrap();
+    assert_eq!(captures(), [format!("{stem}.pcap")]);
+    write(&record, &towards).unwrap();
+    assert_eq!(captures(), [format!("{stem}.pcap"), format!("{stem}_incoming.pcap")]);
+    assert_eq!(record.0.found().unwrap().len(), 5, "all of them are ours");
 }
 
 #[test]

@@ -1,47 +1,8 @@
 use super::*;
 use crate::{ActionKind, fixture};
 
-const BAN: &str = include_str!("../../testdata/fastnetmon-1.2.4-ban.txt");
-const DETAILS: &str = include_str!("../../testdata/fastnetmon-1.2.4-attack-details.txt");
-const MANUAL: &str = include_str!("../../testdata/fastnetmon-1.2.4-manual.txt");
-
 fn style(generation: Generation) -> Style {
     Style { generation, own_lines: false, zone: LocalTime::utc(), ..Style::default() }
-}
-
-/// The recorded flows with the sums that the peer had counted: 81 packets each.
-fn with_flow_sums() -> ActionEvent {
-    let mut event = fixture::recorded(ActionKind::Banned);
-    for sample in &mut event.attack.samples {
-        sample.0.packets = 81;
-        sample.0.bytes *= 81;
-    }
-    event
-}
-
-#[test]
-fn ban_is_what_debians_package_wrote() {
-    assert_eq!(style(Generation::V1_2_4).report(&with_flow_sums()), BAN);
-}
-
-#[test]
-fn details_are_what_debians_package_wrote() {
-    let mut event = fixture::recorded(ActionKind::Banned);
-    event.attack.peak_pps = 529;
-    assert_eq!(style(Generation::V1_2_4).details(&event), DETAILS);
-}
-
-#[test]
-fn a_manual_ban_is_what_debians_package_wrote() {
-    let mut event = fixture::recorded(ActionKind::Banned);
-    event.manual = true;
-    event.attack.target = Target::Host(fixture::address("10.9.9.77"));
-    event.attack.direction = Direction::Other;
-    event.attack.rates = tidewall_model::TrafficCounters::default();
-    event.opposite_rates = event.attack.rates;
-    event.attack.peak_pps = 0;
-    event.attack.samples.clear();
-    assert_eq!(style(Generation::V1_2_4).report(&event), MANUAL);
 }
 
 #[test]
@@ -175,6 +136,36 @@ fn long_lists_are_cut_and_say_so() {
     let flows = style.flow_dump(&event);
     assert_eq!(flows.matches(" packets\n").count(), 21, "{flows}");
     assert!(flows.contains("UDP flows: 50\n") && flows.contains("and 29 more\n"), "{flows}");
+}
+
+#[test]
+fn flows_are_in_order() {
+    let mut event = fixture::event(ActionKind::Banned, 1);
+    let sample = event.attack.samples[0];
+    let flows = [(53, 9, 7), (123, 8, 2), (53, 8, 6), (53, 9, 2), (123, 9, 2), (53, 8, 6)];
+    event.attack.samples = flows
+        .map(|(src_port, dst_port, remote)| {
+            let mut sample = sample;
+            let record = &mut sample.0;
+            (record.src_port, record.dst_port) = (src_port, dst_port);
+            record.src = fixture::address(&format!("198.51.100.{remote}")).bits;
+            sample
+        })
+        .to_vec();
+    let text = style(Generation::V1_2_4).flow_dump(&event);
+    let remotes: Vec<&str> = (text.lines())
+        .filter_map(|line| line.split_once(" < ")?.1.split_once(' '))
+        .map(|(remote, _)| remote)
+        .collect();
+    let want = [
+        // The largest, then by port of the destination, port of the source, address.
+        "198.51.100.6:53",
+        "198.51.100.2:123",
+        "198.51.100.2:53",
+        "198.51.100.7:53",
+        "198.51.100.2:123",
+    ];
+    assert_eq!(remotes, want, "{text}");
 }
 
 #[test]

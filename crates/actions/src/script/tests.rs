@@ -7,8 +7,6 @@ use tempfile::TempDir;
 use super::*;
 use crate::{ActionStatus, Actions, LocalTime, QueueConfig, fixture, server};
 
-const BAN: &str = include_str!("../../testdata/fastnetmon-1.2.4-ban.txt");
-
 /// Writes down its arguments, standard input, and what of its environment is ours.
 const WITNESS: &str = r#"
 out="$(dirname "$0")/seen.$(date +%s%N).$$"
@@ -74,14 +72,14 @@ fn the_contract_of_1_2_4() {
     }
     let mut unban = fixture::recorded(ActionKind::Unbanned);
     unban.attack = ban.attack.clone();
-    let details = config.style.details(&ban);
+    let (report, details) = (config.style.report(&ban), config.style.details(&ban));
     let status = run(config, &[fixture::recorded(ActionKind::Started), ban, unban]);
     assert_eq!((status.done, status.failed), (2, 0), "{status:?}");
     let argv: Vec<String> = ["ban", "attack_details", "unban"]
         .map(|verb| format!("10.9.9.1\0incoming\x00325\0{verb}\0"))
         .to_vec();
     assert_eq!(folder.seen("argv"), argv);
-    assert_eq!(folder.seen("stdin"), [BAN, &details, ""]);
+    assert_eq!(folder.seen("stdin"), [&*report, &details, ""]);
     let inputs = folder.seen("fd");
     assert!(inputs[0].starts_with("pipe:") && inputs[1].starts_with("pipe:"), "{inputs:?}");
     assert_eq!(inputs[2], "/dev/null\n");
