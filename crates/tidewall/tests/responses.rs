@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use tidewall::config::{self, Diagnostic, Loaded, Severity, Style};
+use tidewall::control::{Operators, Rights};
 use tidewall::respond::AnnouncerSettings;
 use tidewall_actions::bgp::{Audience, Distance};
 use tidewall_actions::{ActionKind, Config};
@@ -211,6 +212,18 @@ fn what_is_kept_and_what_people_may_do() {
     assert!(settings.planner.check().is_ok());
 }
 
+#[test]
+fn who_may_change_something() {
+    assert_eq!(good("").rights, Rights::default());
+    let only = |users, groups| Rights { operators: Some(Operators { users, groups }) };
+    assert_eq!(good("[control]\noperators = []").rights, only(vec![], vec![]));
+    let some = good("[control]\noperators = [\"root\", 1001, \"@root\", \"@30\"]");
+    assert_eq!(some.rights, only(vec![0, 1001], vec![0, 30]));
+    let plan = config::describe(&some);
+    assert!(plan.contains("own user and root, uid 1001"), "{plan}");
+    assert!(config::describe(&good("")).contains("whoever may use the socket may change"));
+}
+
 /// Text, line, field, part of the reason, part of the fix.
 type Case = (&'static str, usize, &'static str, &'static str, &'static str);
 
@@ -258,6 +271,12 @@ const CASES: &[Case] = &[
     ("[rails]\nchanges_per_minute = 0", 2, "rails.changes_per_minute", "1 to", "30"),
     ("[manual]\ntime = \"2d\"\nlongest = \"1d\"", 3, "manual.longest", "shorter", "at least"),
     ("[history]\nage = \"1s\"", 2, "history.age", "1h to 3660d", "90d"),
+    // Operators.
+    ("[control]\noperators = [\"no.such\"]", 2, "control.operators[0]", "no user", "add it"),
+    ("[control]\noperators = [\"@no.such\"]", 2, "control.operators[0]", "no group", "add it"),
+    ("[control]\noperators = [\"4001\"]", 2, "control.operators[0]", "no user", "without quotes"),
+    ("[control]\noperators = [true]", 2, "control.operators[0]", "a user or a group", "alice"),
+    ("[control]\noperators = [\"@\"]", 2, "control.operators[0]", "a user or a group", "alice"),
     // Actions.
     ("[[script]]\nformat = \"json\"", 1, "script[0]", "`path` is missing", "/opt/notify.sh"),
     ("[[script]]\npath = \"a.sh\"", 2, "script[0].path", "absolute", "/usr/local/bin"),
