@@ -38,7 +38,7 @@ fn a_manual_ban_is_what_debians_package_wrote() {
     event.attack.target = Target::Host(fixture::address("10.9.9.77"));
     event.attack.direction = Direction::Other;
     event.attack.rates = tidewall_model::TrafficCounters::default();
-    event.opposite_rates = event.attack.rates;
+    event.attack.opposite = event.attack.rates;
     event.attack.peak_pps = 0;
     event.attack.samples.clear();
     assert_eq!(style(Generation::V1_2_4).report(&event), MANUAL);

@@ -131,6 +131,8 @@ fn every_change_has_its_line_in_the_log() {
     let log = service.log();
     let audit: Vec<&str> = log.lines().filter(|line| line.contains("\"ask\":")).collect();
     assert_eq!(audit.len(), 2, "{log}");
+    let refused = log.lines().filter(|line| line.contains("203.0.113.7")).count();
+    assert_eq!(refused, 1, "once is enough: {log}");
     let who = serde_json::Value::from(me()).to_string();
     for (line, level, ask) in [
         (audit[0], "INFO", "reload"),
