@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use tidewall_model::{
     Address, Attack, AttackEvent, AttackEventKind, DirectedCounters, Direction, Prefix, Target,
-    Timestamp, TrafficCounters,
+    Timestamp,
 };
 
 /// What happened.
@@ -87,8 +87,6 @@ pub struct ActionEvent {
     pub time: Timestamp,
     /// To which attack, as it is at that time.
     pub attack: Attack,
-    /// Rates of the target in the direction opposite to the attack's, at detection.
-    pub opposite_rates: TrafficCounters,
     /// Configured network of the target.
     pub network: Option<Prefix>,
     /// How long the ban will last in seconds; 0: until somebody takes it back.
@@ -110,7 +108,6 @@ impl From<AttackEvent> for ActionEvent {
             kind: event.kind.into(),
             time: event.time,
             attack: event.attack,
-            opposite_rates: TrafficCounters::default(),
             network: None,
             ban_seconds: 0,
             manual: false,
@@ -131,7 +128,7 @@ impl ActionEvent {
 
     /// Rates at detection, by direction.
     pub fn rates(&self) -> DirectedCounters {
-        let (attack, other) = (self.attack.rates, self.opposite_rates);
+        let (attack, other) = (self.attack.rates, self.attack.opposite);
         match self.attack.direction {
             Direction::Outgoing => DirectedCounters { incoming: other, outgoing: attack },
             _ => DirectedCounters { incoming: attack, outgoing: other },
@@ -185,7 +182,7 @@ mod tests {
     #[test]
     fn rates_follow_the_direction() {
         let mut event = fixture::event(ActionKind::Banned, 1);
-        let (attack, other) = (event.attack.rates, event.opposite_rates);
+        let (attack, other) = (event.attack.rates, event.attack.opposite);
         assert_eq!(event.rates().incoming, attack);
         event.attack.direction = Direction::Outgoing;
         assert_eq!(event.rates(), DirectedCounters { incoming: other, outgoing: attack });

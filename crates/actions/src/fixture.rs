@@ -33,7 +33,7 @@ pub(crate) fn recorded(kind: ActionKind) -> ActionEvent {
         flows: 7,
         ..TrafficCounters::default()
     };
-    event.opposite_rates = TrafficCounters {
+    event.attack.opposite = TrafficCounters {
         total: count(35, 2_279),
         tcp: count(17, 977),
         tcp_syn: count(17, 977),
@@ -140,6 +140,7 @@ pub(crate) fn event(kind: ActionKind, id: u64) -> ActionEvent {
             flows: 4000,
             ..TrafficCounters::default()
         },
+        opposite: TrafficCounters { total: count(12, 700), ..TrafficCounters::default() },
         top: TopTuples::default(),
         samples: vec![Sample(sample)],
         filters: Vec::new(),
@@ -148,7 +149,6 @@ pub(crate) fn event(kind: ActionKind, id: u64) -> ActionEvent {
         kind,
         time: Timestamp(DETECTED.0 + 1_000_000 * kind as u64),
         attack,
-        opposite_rates: TrafficCounters { total: count(12, 700), ..TrafficCounters::default() },
         network: Some("192.0.2.0/24".parse().unwrap()),
         ban_seconds: 1900,
         manual: false,

@@ -88,6 +88,11 @@ impl RuleSettings {
         Self { tolerance, evidence, slices, slice_ns: window_ns / slices, window_ns }
     }
 
+    /// Slices since the window began, this one included.
+    pub const fn slices_of_window(&self, slice: u64) -> u64 {
+        slice % self.slices + 1
+    }
+
     /// How many seconds' worth of traffic at the limit must come within `seconds`: the least that
     /// overflows every bucket.
     fn needed_seconds(seconds: f64) -> f64 {

@@ -23,7 +23,7 @@ use tidewall_model::{
 };
 
 use crate::policy::Policy;
-pub use decision::{Change, Decided, Decision, Effect, End, Refused};
+pub use decision::{Change, Decided, Decision, Effect, End, Refused, Victim};
 use incident::{Incident, Phase, Subject, steps};
 pub use policy::{
     DirectedResponses, Lengths, Measure, Mode, PlannerPolicy, PlannerPolicyError, RailsPolicy,
@@ -47,6 +47,8 @@ pub struct Planner {
     incidents: BTreeMap<Subject, Incident>,
     /// Who pulled the brake, while it is pulled.
     held: Option<String>,
+    /// When the program started, if it said so.
+    started: Option<Timestamp>,
     last: Timestamp,
     /// Decisions of calls that had nothing else to give back.
     unsaid: Vec<Decision>,
@@ -81,6 +83,7 @@ impl Planner {
             table: Table::new(rails),
             incidents: BTreeMap::new(),
             held: None,
+            started: None,
             last: Timestamp::ZERO,
             unsaid: Vec::new(),
             refused: [0; Refusal::NAMES.len()],
@@ -104,7 +107,7 @@ impl Planner {
         } else if self.remember(&subject, event, &mut log) {
             let response = self.policy.response(&attack.reason.group, attack.direction);
             let Some(incident) = self.incidents.get_mut(&subject) else { return log.list };
-            incident.attack = attack.id;
+            incident.learn(attack.id, attack.packets, event.kind == AttackEventKind::Started);
             incident.group.clone_from(&attack.reason.group);
             if !rules.is_empty() {
                 incident.rules = rules.to_vec();
@@ -179,6 +182,11 @@ impl Planner {
         self.table.up().chain(self.table.leaving())
     }
 
+    /// Why routes for attacks wait just after the start, while they do.
+    pub fn waits(&self, now: Timestamp) -> Option<Refusal> {
+        self.just_started(now)
+    }
+
     /// Who pulled the brake, while it is pulled.
     pub fn held(&self) -> Option<&str> {
         self.held.as_deref()
@@ -210,6 +218,7 @@ impl Planner {
             for incident in self.incidents.values_mut() {
                 incident.shift(back);
             }
+            self.started = self.started.map(|started| started - back);
             self.last = now;
             return log;
         }
@@ -229,7 +238,7 @@ impl Planner {
             return false;
         }
         let most = self.policy.most_incidents;
-        if self.incidents.len() >= most && !self.forget_one() {
+        if self.incidents.len() >= most && !self.forget_one(log) {
             let why = Refusal::TooManyAttacks { most };
             if event.kind == AttackEventKind::Started {
                 self.count(&why);
@@ -249,14 +258,24 @@ impl Planner {
     }
 
     /// Forgets the victim that has rested longest.
-    fn forget_one(&mut self) -> bool {
+    fn forget_one(&mut self, log: &mut Log) -> bool {
         let resting =
             self.incidents.iter().filter_map(|(subject, incident)| match incident.phase {
                 Phase::Resting { since } if !incident.going_on => Some((since, subject)),
                 _ => None,
             });
         let oldest = resting.min().map(|(_, subject)| subject.clone());
-        oldest.is_some_and(|subject| self.incidents.remove(&subject).is_some())
+        oldest.is_some_and(|subject| self.forget(&subject, log))
+    }
+
+    /// Forgets a victim, also on disk if it was written down. False when there is none.
+    fn forget(&mut self, subject: &Subject, log: &mut Log) -> bool {
+        let Some(incident) = self.incidents.remove(subject) else { return false };
+        if incident.written {
+            let (target, direction) = subject.clone();
+            log.push(Decided::Forgotten { target, direction });
+        }
+        true
     }
 
     /// Lets an incident's time pass, and does what follows.
@@ -270,7 +289,7 @@ impl Planner {
             end = ended.unwrap_or(end);
         }
         if incident.is_forgotten(response, log.now) && incident.keys.is_empty() {
-            self.incidents.remove(subject);
+            self.forget(subject, log);
             return;
         }
         self.plan(subject, &end, log);
@@ -278,6 +297,10 @@ impl Planner {
 
     /// Makes what an incident supports what it wants. What it does not want any more ends by `end`.
     fn plan(&mut self, subject: &Subject, end: &End, log: &mut Log) {
+        let Some(incident) = self.incidents.get_mut(subject) else { return };
+        if let Some(victim) = incident.note(subject, log.now) {
+            log.push(Decided::Remembered(Box::new(victim)));
+        }
         let Some(incident) = self.incidents.get(subject) else { return };
         let response = self.policy.response(&incident.group, subject.1);
         let (wanted, ends) = match incident.phase {
@@ -306,7 +329,10 @@ impl Planner {
                     && !approved.contains(&measure_of(&key.kind))
                     && (!known.contains(key) || is_waiting(&self.table, key)),
             };
-            let supported = self.table.support(claim, log);
+            let supported = match self.just_started(log.now) {
+                Some(why) if !claim.ask && self.is_new_route(key) => Err(why),
+                _ => self.table.support(claim, log),
+            };
             self.note(subject, key, supported, log);
         }
         for key in unwanted {
@@ -315,6 +341,17 @@ impl Planner {
                 incident.keys.remove(&key);
             }
         }
+    }
+
+    /// For so long after the start counters may be incomplete, and no attack gets a route.
+    fn just_started(&self, now: Timestamp) -> Option<Refusal> {
+        let (since, grace) = (now.since(self.started?), self.policy.rails.grace_after_start);
+        (since < grace).then_some(Refusal::JustStarted { seconds: since.as_secs() })
+    }
+
+    /// Would something be announced that is not yet?
+    fn is_new_route(&self, key: &Key) -> bool {
+        key.kind.is_route() && (self.table.get(key).is_none() || is_waiting(&self.table, key))
     }
 
     /// Remembers what an incident supports now, or says once why it may not.
@@ -364,7 +401,9 @@ impl Planner {
             }
             let mut keys = self.routes(step.measure, target, *direction, incident, dry_run);
             if !incident.going_on {
-                keys.retain(|key| !is_waiting(&self.table, key));
+                // What was refused until now, or waits for a person, is not needed any more.
+                let is_up = |key: &Key| incident.keys.contains(key);
+                keys.retain(|key| is_up(key) && !is_waiting(&self.table, key));
             }
             if keys.is_empty() || is_replaced {
                 continue;

@@ -200,9 +200,30 @@ pub struct State {
     /// Counters of the running window at the end of the last slice, by side.
     seen: [TrafficCounters; 2],
     /// The last slices, newest last; kept only while a rate is near its limit.
-    slices: VecDeque<[TrafficCounters; 2]>,
+    slices: VecDeque<Slice>,
     /// The last window.
     window: Option<[TrafficCounters; 2]>,
+    /// Is this not its first slice under watch?
+    is_known: bool,
+}
+
+/// How long things are.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// An excess, so far.
+    pub since: Duration,
+    /// A slice.
+    pub slice: Duration,
+    /// A window.
+    pub window: Duration,
+}
+
+/// What came in a slice, by side.
+#[derive(Clone, Copy, Debug)]
+struct Slice {
+    brought: [TrafficCounters; 2],
+    /// In how many slices it came: the first one under watch brings all of its window so far.
+    slices: u64,
 }
 
 impl State {
@@ -231,7 +252,9 @@ impl State {
             }
         }
         self.seen = [now[IN].counters, now[OUT].counters];
-        self.remember(&brought);
+        let slices = if self.is_known { 1 } else { rule.slices_of_window(index) };
+        self.is_known = true;
+        self.remember(&Slice { brought: [brought[IN].counters, brought[OUT].counters], slices });
         brought
     }
 
@@ -253,10 +276,11 @@ impl State {
         });
         self.window = Some([tallies[IN].counters, tallies[OUT].counters]);
         self.seen = Default::default();
+        self.is_known = true;
         news
     }
 
-    fn remember(&mut self, brought: &[Tally; 2]) {
+    fn remember(&mut self, slice: &Slice) {
         if self.sides.iter().all(|watch| watch.tracks.is_empty()) {
             self.slices.clear();
             return;
@@ -264,30 +288,44 @@ impl State {
         if self.slices.len() == SLICES_KEPT {
             self.slices.pop_front();
         }
-        self.slices.push_back([brought[IN].counters, brought[OUT].counters]);
+        self.slices.push_back(*slice);
     }
 
     /// Rates per second over the time since an excess began: exact while the slices reach back so
     /// far, else those of the last window.
-    pub fn rates(
+    pub fn rates(&self, side: Side, times: Times) -> TrafficCounters {
+        self.rates_over(side, times, |_| 1)
+    }
+
+    /// The same of a side whose traffic is ordinary: what its first slice brought came in all the
+    /// time since the window began.
+    pub fn ordinary_rates(&self, side: Side, times: Times) -> TrafficCounters {
+        self.rates_over(side, times, |one| one.slices)
+    }
+
+    /// `slices_of` says for how many slices one stands.
+    fn rates_over(
         &self,
         side: Side,
-        since: Duration,
-        slice: Duration,
-        window: Duration,
+        Times { since, slice, window }: Times,
+        slices_of: impl Fn(&Slice) -> u64,
     ) -> TrafficCounters {
-        let wanted = since.as_nanos().div_ceil(slice.as_nanos().max(1)) as usize;
-        match &self.window {
-            Some(last) if wanted > self.slices.len() => per_second(&last[side], window),
-            _ => {
-                let known = wanted.clamp(1, self.slices.len().max(1));
-                let mut sum = TrafficCounters::default();
-                for counters in self.slices.iter().rev().take(known) {
-                    sum += &counters[side];
-                }
-                per_second(&sum, slice * known as u32)
+        let wanted = since.as_nanos().div_ceil(slice.as_nanos().max(1)) as u64;
+        let known: u64 = self.slices.iter().map(&slices_of).sum();
+        if let Some(last) = &self.window
+            && (wanted > known || known == 0)
+        {
+            return per_second(&last[side], window);
+        }
+        let (mut sum, mut slices) = (TrafficCounters::default(), 0);
+        for one in self.slices.iter().rev() {
+            sum += &one.brought[side];
+            slices += slices_of(one);
+            if slices >= wanted {
+                break;
             }
         }
+        per_second(&sum, slice * slices.clamp(1, u64::from(u32::MAX)) as u32)
     }
 
     /// Has it an attack on a side?

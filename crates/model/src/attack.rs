@@ -289,6 +289,9 @@ pub struct Attack {
     pub bytes: u64,
     /// All classes of this direction, per second, at detection.
     pub rates: TrafficCounters,
+    /// The same of the target's other direction: what it sent while it was attacked, or received
+    /// while it attacked.
+    pub opposite: TrafficCounters,
     /// Dominant values of the sample.
     pub top: TopTuples,
     /// Records from the ring of recent traffic, oldest first, spread over the time since the start

@@ -8,6 +8,7 @@
 mod actions;
 mod bgp;
 mod capacity;
+mod control;
 mod counting;
 mod detection;
 mod diagnostic;
@@ -38,6 +39,7 @@ use tidewall_engine::{FilterSettings, Policy};
 use tidewall_model::Prefix;
 use toml::de::{DeTable, DeValue};
 
+use crate::control::Rights;
 use crate::respond::Settings;
 use actions::{
     ActionTables, ChatTable, GroupScripts, MailTable, MongoDbTable, RecordTable, RedisTable,
@@ -45,6 +47,7 @@ use actions::{
 };
 use bgp::{BgpTable, ExaBgpTable, GoBgpTable};
 use capacity::CapacityTable;
+use control::ControlTable;
 use counting::CountingTable;
 use detection::DetectionTable;
 use flows::FlowsTable;
@@ -115,6 +118,9 @@ table! {
         service: ServiceTable,
 
         #[default = "{}"]
+        control: ControlTable,
+
+        #[default = "{}"]
         mitigation: MitigationTable,
 
         #[default = "{}"]
@@ -179,6 +185,8 @@ pub struct Loaded {
     pub mirrors: Vec<Mirror>,
     /// How the service lives on the machine.
     pub service: Service,
+    /// Who may change something through the control socket.
+    pub rights: Rights,
     /// What is done about attacks.
     pub respond: Settings,
     /// What is probably not what was meant, in order of position.
@@ -198,6 +206,7 @@ impl Default for Loaded {
             listen: Listen::default(),
             mirrors: Vec::new(),
             service: Service::default(),
+            rights: Rights::default(),
             respond: Settings::default(),
             warnings: Vec::new(),
             reference: None,
@@ -317,6 +326,7 @@ impl Root {
             flows: value_or_default(self.flows).resolve(sink),
             listen: value_or_default(self.listen).resolve(sink),
             service,
+            rights: value_or_default(self.control).resolve(sink),
             respond,
             warnings: Vec::new(),
             reference: None,

@@ -14,5 +14,5 @@ mod server;
 pub use client::{Client, ClientError};
 pub use peer::Peer;
 pub use question::{BanKind, FieldError, Question, parse_peer, parse_target, parse_why};
-pub use rights::{Rights, may};
+pub use rights::{Operators, Rights, SharedRights, may};
 pub use server::{Asked, Server, Socket, open};

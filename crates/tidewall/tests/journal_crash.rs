@@ -84,6 +84,8 @@ fn policy(mode: Mode) -> PlannerPolicy {
         ..Response::default()
     };
     policy.rails.changes_per_minute = 1000;
+    policy.rails.largest_share = 1.0;
+    policy.rails.grace_after_start = Duration::ZERO;
     policy
 }
 
@@ -143,7 +145,9 @@ impl Site {
         let lines = decisions.iter().filter_map(|decision| match decision.effect() {
             Effect::Keep(m) => Some(format!("keep {} {m:?}\n", m.id)),
             Effect::Forget(id) => Some(format!("forget {id}\n")),
-            Effect::Hold(_) | Effect::Nothing => None,
+            Effect::Hold(_) | Effect::Remember(_) | Effect::ForgetVictim(..) | Effect::Nothing => {
+                None
+            }
         });
         let lines: String = std::iter::once("try\n".to_owned()).chain(lines).collect();
         append(&self.folder, "said", &lines);
@@ -254,6 +258,7 @@ fn attack(id: u64, host: Address) -> Attack {
         packets: 0,
         bytes: 0,
         rates: TrafficCounters::default(),
+        opposite: TrafficCounters::default(),
         top: TopTuples::default(),
         samples: Vec::new(),
         filters: Vec::new(),

@@ -43,6 +43,7 @@ fn planner() -> Planner {
     let engine = Policy::for_networks(vec!["198.51.100.0/24".parse().unwrap()]);
     let mut policy = PlannerPolicy::default();
     policy.rails.most_routes = 1000;
+    policy.rails.largest_share = 1.0;
     policy.fallback.incoming.most_routes = 1000;
     Planner::new(policy, &engine).unwrap()
 }

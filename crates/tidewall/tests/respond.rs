@@ -67,6 +67,7 @@ fn event(clock: Clock) -> AttackEvent {
             total: Count { packets: 90_000, bytes: 90_000_000 },
             ..TrafficCounters::default()
         },
+        opposite: TrafficCounters::default(),
         top: TopTuples::default(),
         samples: Vec::new(),
         filters: Vec::new(),
@@ -88,6 +89,7 @@ fn settings(ban_time: u64) -> Settings {
         ..Response::default()
     };
     settings.planner.fallback = DirectedResponses { incoming, ..DirectedResponses::default() };
+    settings.planner.rails.grace_after_start = Duration::ZERO;
     settings
 }
 

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use tidewall::config::{self, Diagnostic, Loaded, Severity, Style};
+use tidewall::control::{Operators, Rights};
 use tidewall::respond::AnnouncerSettings;
 use tidewall_actions::bgp::{Audience, Distance};
 use tidewall_actions::routes::RouteSettings;
@@ -87,6 +88,7 @@ fn a_ladder_is_told_in_plain_words() {
         "  bgp: our own speaker, AS 64510, router id 192.0.2.10",
         "    edge1: 192.0.2.1, AS 64500: IPv4 unicast, IPv6 unicast, IPv4 FlowSpec, IPv6 FlowSpec",
         "    blackhole via 192.0.2.254 and 100::1, communities 65535:666 65535:65281",
+        "at most 1 % of our addresses, or 16, blackholed; no route for an attack in the first 10 s",
         "Actions: none",
     ] {
         assert!(plan.contains(words), "{words}\n{plan}");
@@ -235,14 +237,29 @@ fn actions_are_named_and_scripts_see_no_secret() {
 fn what_is_kept_and_what_people_may_do() {
     let text = "[manual]\ntime = \"2h\"\nlongest = \"3h\"\nunban_hold = \"0s\"\n\
                 [rails]\nshortest_ipv4 = 28\nprotected = [\"192.0.2.1\"]\nmost_routes = 7\n\
+                largest_share = \"2.5%\"\ngrace_after_start = \"1m\"\n\
                 [history]\nage = \"30d\"\nattacks = 10\n[service]\nwithdraw_on_stop = true\n";
     let settings = good(text).respond;
     assert_eq!(settings.planner.manual_time, Duration::from_hours(2));
     assert_eq!(settings.planner.unban_hold, Duration::ZERO);
     assert_eq!(settings.planner.rails.shortest.v4, 28);
     assert_eq!((settings.planner.rails.most_routes, settings.retention.attacks), (7, 10));
+    assert_eq!(settings.planner.rails.largest_share.to_string(), "0.025");
+    assert_eq!(settings.planner.rails.grace_after_start, Duration::from_mins(1));
     assert!(settings.withdraw_on_stop);
     assert!(settings.planner.check().is_ok());
+}
+
+#[test]
+fn who_may_change_something() {
+    assert_eq!(good("").rights, Rights::default());
+    let only = |users, groups| Rights { operators: Some(Operators { users, groups }) };
+    assert_eq!(good("[control]\noperators = []").rights, only(vec![], vec![]));
+    let some = good("[control]\noperators = [\"root\", 1001, \"@root\", \"@30\"]");
+    assert_eq!(some.rights, only(vec![0, 1001], vec![0, 30]));
+    let plan = config::describe(&some);
+    assert!(plan.contains("own user and root, uid 1001"), "{plan}");
+    assert!(config::describe(&good("")).contains("whoever may use the socket may change"));
 }
 
 /// Text, line, field, part of the reason, part of the fix.
@@ -290,8 +307,17 @@ const CASES: &[Case] = &[
     ),
     ("[rails]\nshortest_ipv4 = 8", 2, "rails.shortest_ipv4", "24 to 32", "28"),
     ("[rails]\nchanges_per_minute = 0", 2, "rails.changes_per_minute", "1 to", "30"),
+    ("[rails]\nlargest_share = \"200%\"", 2, "rails.largest_share", "to \"100%\"", "5%"),
+    ("[rails]\nlargest_share = 0.01", 2, "rails.largest_share", "a share", "5%"),
+    ("[rails]\ngrace_after_start = \"2h\"", 2, "rails.grace_after_start", "0s to 1h", "30s"),
     ("[manual]\ntime = \"2d\"\nlongest = \"1d\"", 3, "manual.longest", "shorter", "at least"),
     ("[history]\nage = \"1s\"", 2, "history.age", "1h to 3660d", "90d"),
+    // Operators.
+    ("[control]\noperators = [\"no.such\"]", 2, "control.operators[0]", "no user", "add it"),
+    ("[control]\noperators = [\"@no.such\"]", 2, "control.operators[0]", "no group", "add it"),
+    ("[control]\noperators = [\"4001\"]", 2, "control.operators[0]", "no user", "without quotes"),
+    ("[control]\noperators = [true]", 2, "control.operators[0]", "a user or a group", "alice"),
+    ("[control]\noperators = [\"@\"]", 2, "control.operators[0]", "a user or a group", "alice"),
     // Actions.
     ("[[script]]\nformat = \"json\"", 1, "script[0]", "`path` is missing", "/opt/notify.sh"),
     ("[[script]]\npath = \"a.sh\"", 2, "script[0].path", "absolute", "/usr/local/bin"),

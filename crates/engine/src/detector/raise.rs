@@ -13,7 +13,7 @@ use crate::detector::Notice;
 use crate::evidence::RuleSettings;
 use crate::policy::{DirectedLimits, Policy};
 use crate::subject::{Subject, Total};
-use crate::watch::{Active, Finding, State};
+use crate::watch::{Active, Finding, State, Times};
 
 /// Who is limited, by which limits of which group.
 #[derive(Clone, Debug)]
@@ -84,7 +84,9 @@ impl<'a> Raiser<'a> {
     /// An attack that begins now, as far as the counters know it.
     fn describe(&self, state: &State, side: Side, finding: &Finding, owner: &Owner<'_>) -> Attack {
         let since = finding.excess.since.max(self.slice);
-        let rates = state.rates(side, since, self.slice, self.window);
+        let times = Times { since, slice: self.slice, window: self.window };
+        let rates = state.rates(side, times);
+        let opposite = state.ordinary_rates(1 - side, times);
         let total = rates.get(TrafficClass::Total);
         let seconds = since.as_secs_f64();
         Attack {
@@ -105,6 +107,7 @@ impl<'a> Raiser<'a> {
             packets: (total.packets as f64 * seconds) as u64,
             bytes: (total.bytes as f64 * seconds) as u64,
             rates,
+            opposite,
             top: TopTuples::default(),
             samples: Vec::new(),
             filters: Vec::new(),

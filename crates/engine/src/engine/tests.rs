@@ -444,3 +444,28 @@ mod independence {
         }
     }
 }
+
+#[test]
+fn what_a_victim_sends_is_told_with_the_attack() {
+    let policy = policy(&["10.0.0.0/8"]);
+    let mut sent = flood("10.0.0.7", "192.0.2.9", 4_000, 0.0, 9.0);
+    let victim = address("10.0.0.7").bits;
+    for record in &mut sent {
+        record.src = victim;
+    }
+    // Early and late in a window, large ones seen in a slice and small ones seen later.
+    for (begin, pps) in
+        [(4.03, 400_000), (4.51, 60_000), (4.93, 400_000), (4.98, 30_000), (0.4, 60_000)]
+    {
+        let attack = flood("198.51.100.1", "10.0.0.7", pps, begin, 8.5);
+        let records = in_order(vec![sent.clone(), attack]);
+        for shards in [1, 3] {
+            let heard = run(&policy, &records, shards, 1000);
+            let event = heard.first("10.0.0.7");
+            assert_eq!(event.kind, AttackEventKind::Started);
+            let total = event.attack.opposite.total;
+            assert!((3_600..=4_400).contains(&total.packets), "{begin} s, {pps}: {total:?}");
+            assert!((1_800_000..=2_200_000).contains(&total.bytes), "{begin} s, {pps}: {total:?}");
+        }
+    }
+}

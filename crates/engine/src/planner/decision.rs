@@ -34,6 +34,30 @@ pub enum Decided {
         /// Who let it go.
         who: String,
     },
+    /// A victim's ban has ended, which its next one is to know.
+    Remembered(Box<Victim>),
+    /// What was remembered of a victim is not needed any more.
+    Forgotten {
+        /// Whose bans.
+        target: Target,
+        /// Direction of the traffic.
+        direction: Direction,
+    },
+}
+
+/// A victim that had bans: a further one lasts longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Victim {
+    /// Whose bans.
+    pub target: Target,
+    /// Direction of the traffic.
+    pub direction: Direction,
+    /// Host group.
+    pub group: String,
+    /// Bans that ended, each within the time of repeat victims after the one before.
+    pub bans: u32,
+    /// From then on nothing was to be done for it.
+    pub since: Timestamp,
 }
 
 /// What changes about a mitigation.
@@ -115,6 +139,10 @@ pub enum Effect<'a> {
     Forget(MitigationId),
     /// The brake is pulled by somebody, or it is not.
     Hold(Option<&'a str>),
+    /// The victim has had these bans.
+    Remember(&'a Victim),
+    /// The victim is one like others again.
+    ForgetVictim(&'a Target, Direction),
     /// Nothing that must outlive a restart.
     Nothing,
 }
@@ -129,6 +157,8 @@ impl Decision {
             Decided::Refused(_) => Effect::Nothing,
             Decided::Held { who } => Effect::Hold(Some(who)),
             Decided::Resumed { .. } => Effect::Hold(None),
+            Decided::Remembered(victim) => Effect::Remember(victim),
+            Decided::Forgotten { target, direction } => Effect::ForgetVictim(target, *direction),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidewall_model::{AttackId, Direction, FilterRule, Target, Timestamp};
 
-use super::decision::End;
+use super::decision::{End, Victim};
 use super::policy::{Measure, Mode, Response, Step};
 use super::table::Key;
 
@@ -34,6 +34,14 @@ pub(super) struct Incident {
     pub phase: Phase,
     /// Bans that ended while it was kept in mind.
     pub bans: u32,
+    /// Was one of them not written down yet? ...
+    pub unwritten: bool,
+    /// ... and any of them ever, so that they outlive a restart?
+    pub written: bool,
+    /// The attack's packets by its newest event.
+    packets: u64,
+    /// The newest event brought none: the attack has stopped, or its source of records is silent.
+    stands_still: bool,
     /// What a person agreed to.
     pub approved: BTreeSet<Measure>,
     /// Kinds of refusals that were told.
@@ -91,10 +99,21 @@ impl Incident {
             rules: Vec::new(),
             phase: Phase::Resting { since: now },
             bans: 0,
+            unwritten: false,
+            written: false,
+            packets: 0,
+            stands_still: false,
             approved: BTreeSet::new(),
             told: BTreeSet::new(),
             keys: BTreeSet::new(),
         }
+    }
+
+    /// Takes what an event says of the attack: a newer attack, or more packets of the same.
+    pub(super) fn learn(&mut self, attack: AttackId, packets: u64, started: bool) {
+        let is_same = self.attack == attack && !started;
+        self.stands_still = is_same && packets <= self.packets;
+        (self.attack, self.packets) = (attack, packets);
     }
 
     /// The attack goes on, or came back.
@@ -174,6 +193,7 @@ impl Incident {
         }
         while let Some(step) = ladder.get(climb.taken)
             && self.going_on
+            && !self.stands_still
             && !waits
             && now >= climb.since + step.after
         {
@@ -197,16 +217,22 @@ impl Incident {
         } else {
             return None;
         };
-        self.bans = self.bans.saturating_add(u32::from(!self.keys.is_empty()));
+        self.count_ban();
         self.phase = Phase::Watching { until: now + response.probe, taken: climb.taken };
         Some(end)
     }
 
-    /// A person ended it.
-    pub(super) fn hold_off(&mut self, until: Timestamp) {
+    /// What is up, if anything is, ends now.
+    fn count_ban(&mut self) {
         if !self.keys.is_empty() {
             self.bans = self.bans.saturating_add(1);
+            self.unwritten = true;
         }
+    }
+
+    /// A person ended it.
+    pub(super) fn hold_off(&mut self, until: Timestamp) {
+        self.count_ban();
         self.phase = Phase::HeldOff { until };
         self.forget_talk();
     }
@@ -220,6 +246,21 @@ impl Incident {
     fn forget_talk(&mut self) {
         self.approved.clear();
         self.told.clear();
+    }
+
+    /// What is to be written down of its bans, if that is new.
+    pub(super) fn note(&mut self, subject: &Subject, now: Timestamp) -> Option<Victim> {
+        if !self.unwritten {
+            return None;
+        }
+        (self.unwritten, self.written) = (false, true);
+        let since = match self.phase {
+            Phase::Acting(_) => now,
+            Phase::Watching { until, .. } | Phase::HeldOff { until } => until,
+            Phase::Resting { since } => since,
+        };
+        let (target, direction) = subject.clone();
+        Some(Victim { target, direction, group: self.group.clone(), bans: self.bans, since })
     }
 
     /// Is there nothing left to keep in mind?

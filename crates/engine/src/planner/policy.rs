@@ -127,7 +127,7 @@ impl Lengths {
 }
 
 /// What no route may cross.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RailsPolicy {
     /// Shortest prefix that may be filtered or blackholed.
     pub shortest: Lengths,
@@ -139,6 +139,11 @@ pub struct RailsPolicy {
     pub most_routes: usize,
     /// Most new routes in a minute.
     pub changes_per_minute: u32,
+    /// Most of our addresses of one family that may be blackholed at once, as a part of all, 0 to
+    /// 1. [`RailsPolicy::FEW`] always may.
+    pub largest_share: f64,
+    /// So long after the start no attack gets a route.
+    pub grace_after_start: Duration,
 }
 
 /// Everything the planner needs to know, besides networks, groups and whitelist.
@@ -191,6 +196,12 @@ pub enum PlannerPolicyError {
         /// In words.
         bound: &'static str,
     },
+    /// There is no such share.
+    #[error("largest_share: {given} must be 0 to 1")]
+    Share {
+        /// What was given.
+        given: f64,
+    },
     /// Bans cannot grow by this.
     #[error("group `{group}`, growth: {given} must be 1 to 100")]
     Growth {
@@ -226,6 +237,8 @@ impl Default for RailsPolicy {
             protected: Vec::new(),
             most_routes: 100,
             changes_per_minute: 60,
+            largest_share: 0.01,
+            grace_after_start: Duration::from_secs(10),
         }
     }
 }
@@ -311,6 +324,11 @@ impl PlannerPolicy {
 impl RailsPolicy {
     /// No setting makes a route shorter than this: a longer mistake could take a whole site away.
     pub const FLOOR: Lengths = Lengths { v4: 24, v6: 48 };
+    /// So many addresses may be blackholed whatever share of ours they are: a small network must
+    /// not be without help.
+    pub const FEW: u128 = 16;
+    /// Longest time after the start without routes.
+    pub const LONGEST_GRACE: Duration = Duration::from_hours(1);
 
     pub(super) fn check(&self) -> Result<(), PlannerPolicyError> {
         let lengths = [("shortest", self.shortest), ("shortest_diverted", self.shortest_diverted)];
@@ -322,6 +340,17 @@ impl RailsPolicy {
                     return Err(PlannerPolicyError::Length { field, family, given, least, most });
                 }
             }
+        }
+        if !(0.0..=1.0).contains(&self.largest_share) {
+            return Err(PlannerPolicyError::Share { given: self.largest_share });
+        }
+        if self.grace_after_start > Self::LONGEST_GRACE {
+            return Err(PlannerPolicyError::Time {
+                group: String::new(),
+                field: "grace_after_start",
+                given: self.grace_after_start,
+                bound: "at most 1 hour",
+            });
         }
         Ok(())
     }

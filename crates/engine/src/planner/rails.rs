@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use thiserror::Error;
-use tidewall_model::{Address, MitigationKind, Prefix, Timestamp};
+use tidewall_model::{Address, Family, MitigationKind, Prefix, Timestamp};
 
 use super::policy::{Lengths, PlannerPolicyError, RailsPolicy};
 
@@ -83,6 +83,27 @@ pub enum Refusal {
         /// The cap.
         most: usize,
     },
+    /// Too much of our address space would be blackholed.
+    #[error(
+        "at most {most} of our {family} addresses may be blackholed at once (`largest_share`), and \
+         {out} are"
+    )]
+    TooMuch {
+        /// IP version.
+        family: Family,
+        /// The cap, in addresses.
+        #[serde(skip)]
+        most: u128,
+        /// Addresses that are blackholed.
+        #[serde(skip)]
+        out: u128,
+    },
+    /// The program runs too shortly to know what is normal.
+    #[error("waits: started {seconds} s ago")]
+    JustStarted {
+        /// How long it has been running.
+        seconds: u64,
+    },
     /// Too many new routes in a short time.
     #[error("more than {most} new routes in a minute")]
     TooFast {
@@ -99,7 +120,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Names of the reasons, in the order of their counters.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 12] = [
         "not_ours",
         "too_short",
         "protected",
@@ -110,6 +131,8 @@ impl Refusal {
         "full",
         "too_fast",
         "too_many_attacks",
+        "too_much",
+        "just_started",
     ];
 
     /// Position in [`Refusal::NAMES`].
@@ -125,6 +148,8 @@ impl Refusal {
             Self::Full { .. } => 7,
             Self::TooFast { .. } => 8,
             Self::TooManyAttacks { .. } => 9,
+            Self::TooMuch { .. } => 10,
+            Self::JustStarted { .. } => 11,
         }
     }
 }
@@ -151,6 +176,8 @@ pub struct AllowedTarget {
     network: Prefix,
     group: String,
     dry_run: bool,
+    /// Addresses that it takes off the net.
+    blackholed: u128,
 }
 
 impl AllowedTarget {
@@ -172,6 +199,8 @@ pub struct Rails {
     networks: Vec<Prefix>,
     whitelist: Vec<Prefix>,
     reserved: Vec<Prefix>,
+    /// Most addresses that may be blackholed, by family.
+    most_blackholed: [u128; 2],
     /// Real routes, and those of dry runs.
     lanes: [Lane; 2],
 }
@@ -181,6 +210,8 @@ pub struct Rails {
 struct Lane {
     total: usize,
     groups: BTreeMap<String, usize>,
+    /// Addresses that are blackholed, by family.
+    blackholed: [u128; 2],
     /// When the new routes of the last minute were allowed.
     recent: VecDeque<Timestamp>,
 }
@@ -193,9 +224,15 @@ impl Rails {
         whitelist: &[Prefix],
     ) -> Result<Self, PlannerPolicyError> {
         policy.check()?;
+        let networks = own(networks);
+        let most_blackholed = FAMILIES.map(|family| {
+            let share = addresses_of(&networks, family) as f64 * policy.largest_share;
+            RailsPolicy::FEW.max(share as u128)
+        });
         Ok(Self {
             policy: policy.clone(),
-            networks: own(networks),
+            networks,
+            most_blackholed,
             whitelist: whitelist.to_vec(),
             reserved: reserved(),
             lanes: [Lane::default(), Lane::default()],
@@ -264,6 +301,13 @@ impl Rails {
         if lane.total >= most {
             return Err(Refusal::Full { most });
         }
+        let family = wish.target.family();
+        let (out, most) =
+            (lane.blackholed[place_of(family)], self.most_blackholed[place_of(family)]);
+        let blackholed = blackholed_by(wish);
+        if blackholed > 0 && out.saturating_add(blackholed) > most {
+            return Err(Refusal::TooMuch { family, most, out });
+        }
         lane.spend(per_minute, now)?;
         Ok(lane.take(wish, network))
     }
@@ -288,9 +332,11 @@ impl Rails {
 
     /// The route is gone.
     pub fn release(&mut self, allowed: AllowedTarget) {
-        let AllowedTarget { group, dry_run, .. } = allowed;
+        let AllowedTarget { target, group, dry_run, blackholed, .. } = allowed;
         let lane = &mut self.lanes[usize::from(dry_run)];
         lane.total = lane.total.saturating_sub(1);
+        let sum = &mut lane.blackholed[place_of(target.family())];
+        *sum = sum.saturating_sub(blackholed);
         if let Some(count) = lane.groups.get_mut(&group) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -334,9 +380,51 @@ impl Lane {
     fn take(&mut self, wish: &Wish<'_>, network: Prefix) -> AllowedTarget {
         self.total += 1;
         *self.groups.entry(wish.group.to_owned()).or_default() += 1;
-        let group = wish.group.to_owned();
-        AllowedTarget { target: wish.target, network, group, dry_run: wish.dry_run }
+        let (group, target) = (wish.group.to_owned(), wish.target);
+        let blackholed = blackholed_by(wish);
+        let sum = &mut self.blackholed[place_of(target.family())];
+        *sum = sum.saturating_add(blackholed);
+        AllowedTarget { target, network, group, dry_run: wish.dry_run, blackholed }
     }
+}
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+const fn place_of(family: Family) -> usize {
+    match family {
+        Family::V4 => 0,
+        Family::V6 => 1,
+    }
+}
+
+/// Addresses that a route takes off the net. A diversion brings them somewhere else, and a filter
+/// takes a part of their traffic.
+fn blackholed_by(wish: &Wish<'_>) -> u128 {
+    match wish.kind {
+        MitigationKind::Blackhole => size(wish.target),
+        MitigationKind::Notify | MitigationKind::Divert | MitigationKind::FlowSpec(_) => 0,
+    }
+}
+
+fn size(prefix: Prefix) -> u128 {
+    let host_bits = prefix.family().bits().saturating_sub(prefix.len());
+    1u128.checked_shl(host_bits.into()).unwrap_or(u128::MAX)
+}
+
+/// Addresses of a family that are in any of the networks, which may nest.
+fn addresses_of(networks: &[Prefix], family: Family) -> u128 {
+    let mut sorted: Vec<Prefix> =
+        networks.iter().copied().filter(|network| network.family() == family).collect();
+    // By address, then length: what lies in a network follows it.
+    sorted.sort_unstable();
+    let (mut sum, mut around): (u128, Option<Prefix>) = (0, None);
+    for network in sorted {
+        if around.is_none_or(|outer| !outer.covers(network)) {
+            sum = sum.saturating_add(size(network));
+            around = Some(network);
+        }
+    }
+    sum
 }
 
 fn own(networks: &[Prefix]) -> Vec<Prefix> {

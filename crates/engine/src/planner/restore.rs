@@ -1,13 +1,16 @@
 //! The planner after a restart: what was up is put up again if it still may be, what was being
-//! withdrawn is withdrawn, and attacks that had mitigations are taken to go on until it is clear
-//! that they do not.
+//! withdrawn is withdrawn, attacks that had mitigations are taken to go on until it is clear that
+//! they do not, and victims of bans that have ended are repeat victims still.
 
 use std::time::Duration;
 
-use tidewall_model::{CausedBy, Mitigation, MitigationKind, MitigationStatus, Target, Timestamp};
+use tidewall_model::{
+    AttackId, CausedBy, Mitigation, MitigationKind, MitigationStatus, Target, Timestamp,
+};
 
-use super::decision::{Decision, End};
+use super::decision::{Decided, Decision, End, Victim};
 use super::incident::{Climb, Incident, Phase, Subject, steps};
+use super::table::Log;
 use super::{Planner, measure_of};
 
 /// What the journal knows of an earlier run.
@@ -19,6 +22,8 @@ pub struct Saved {
     pub next_id: u64,
     /// Who had pulled the brake, if it was pulled.
     pub held: Option<String>,
+    /// Victims whose bans had ended.
+    pub victims: Vec<Victim>,
 }
 
 impl Planner {
@@ -27,11 +32,14 @@ impl Planner {
         let mut log = self.begin(now);
         self.table.begin_at(saved.next_id);
         self.held = saved.held;
+        self.started = Some(log.now);
+        self.remember_victims(saved.victims, &mut log);
         let (leaving, mut up): (Vec<Mitigation>, Vec<Mitigation>) =
             saved.mitigations.into_iter().partition(|m| m.status == MitigationStatus::Withdrawing);
         up.sort_by_key(|mitigation| mitigation.id);
         for mut mitigation in up {
             self.bound_ends(&mut mitigation, log.now);
+            self.count_ended(&mitigation, log.now);
             mitigation.causes.retain(|cause| cause.ends > log.now);
             let Some(ends) = mitigation.causes.iter().map(|cause| cause.ends).max() else {
                 self.table.restore_leaving(mitigation, End::Expired, &mut log);
@@ -61,6 +69,43 @@ impl Planner {
             self.plan(&subject, &End::Policy, &mut log);
         }
         log.list
+    }
+
+    /// Puts the victims back that are repeat victims still; of too many, those that rest shortest.
+    fn remember_victims(&mut self, mut victims: Vec<Victim>, log: &mut Log) {
+        victims.sort_by_key(|victim| std::cmp::Reverse(victim.since));
+        for victim in victims {
+            let Victim { target, direction, group, bans, since } = victim;
+            let within = self.policy.response(&group, direction).repeat_within;
+            // The clock may have been wrong when it was written down.
+            let since = since.min(log.now);
+            let is_full = self.incidents.len() >= self.policy.most_incidents;
+            if is_full || bans == 0 || log.now.since(since) > within {
+                log.push(Decided::Forgotten { target, direction });
+                continue;
+            }
+            let mut incident = Incident::new(group, AttackId(0), log.now);
+            incident.phase = Phase::Resting { since };
+            (incident.bans, incident.written) = (bans, true);
+            self.incidents.insert((target, direction), incident);
+        }
+    }
+
+    /// Bans of attacks that would have ended while the program did not run have ended.
+    fn count_ended(&mut self, mitigation: &Mitigation, now: Timestamp) {
+        if mitigation.status == MitigationStatus::AwaitingApproval {
+            return;
+        }
+        for cause in mitigation.causes.iter().filter(|cause| cause.ends <= now) {
+            let CausedBy::Attack { id, target, direction } = &cause.by else { continue };
+            let subject = (target.clone(), *direction);
+            let group = || mitigation.group.clone();
+            let new = || Incident::new(group(), *id, now);
+            let incident = self.incidents.entry(subject).or_insert_with(new);
+            incident.bans = incident.bans.max(mitigation.round.saturating_add(1));
+            incident.unwritten = true;
+            incident.phase = Phase::Resting { since: cause.ends };
+        }
     }
 
     /// The clock may have been wrong when the ends were written down: none is later than a ban that

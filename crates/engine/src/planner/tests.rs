@@ -1,6 +1,7 @@
 //! The life of mitigations, told step by step with times in seconds.
 
 mod model;
+mod start;
 
 use tidewall_model::{
     Attack, AttackClass, AttackId, Direction, Family, FilterAction, Metric, Reason, TopTuples,
@@ -45,6 +46,7 @@ fn attack(id: u64, target: Target, direction: Direction, group: &str) -> Attack 
         packets: 0,
         bytes: 0,
         rates: TrafficCounters::default(),
+        opposite: TrafficCounters::default(),
         top: TopTuples::default(),
         samples: Vec::new(),
         filters: Vec::new(),
@@ -59,6 +61,8 @@ struct Bench {
     engine: Policy,
     said: Vec<String>,
     decisions: Vec<Decision>,
+    /// Packets of the attacks so far: every event brings one.
+    packets: u64,
 }
 
 impl Bench {
@@ -74,12 +78,13 @@ impl Bench {
         };
         change(&mut policy);
         let planner = Planner::new(policy, &engine).unwrap();
-        Self { planner, engine, said: Vec::new(), decisions: Vec::new() }
+        Self { planner, engine, said: Vec::new(), decisions: Vec::new(), packets: 0 }
     }
 
     fn hear(&mut self, decisions: Vec<Decision>) {
         for decision in &decisions {
             self.said.push(match &decision.what {
+                Decided::Remembered(_) | Decided::Forgotten { .. } => continue,
                 Decided::Mitigation(change, m) => {
                     let change = match change {
                         Change::Withdraw(end) => format!("withdraw {end:?}"),
@@ -98,7 +103,9 @@ impl Bench {
 
     fn event(&mut self, seconds: u64, kind: AttackEventKind, target: &str, rules: &[FilterRule]) {
         let target = Target::from_prefix(p(target));
+        self.packets += 1;
         let attack = attack(1, target, Direction::Incoming, "global");
+        let attack = Attack { packets: self.packets, ..attack };
         let event = AttackEvent { kind, time: at(seconds), attack };
         let decisions = self.planner.attack(&event, rules, at(seconds));
         self.hear(decisions);
@@ -553,7 +560,7 @@ fn a_restart_puts_back_what_was_up_and_ends_what_was_ending() {
     let saved = Saved {
         mitigations: bench.planner.mitigations().cloned().collect(),
         next_id: 77,
-        held: None,
+        ..Saved::default()
     };
     let mut next = Bench::new(|_| ());
     let decisions = next.planner.restore(saved.clone(), at(10));
@@ -614,6 +621,14 @@ fn policies_out_of_bounds_are_refused() {
     };
     assert_eq!(refused(|r| r.growth = f64::NAN), "group `global`, growth: NaN must be 1 to 100");
     assert!(refused(|r| r.ban_time = Duration::ZERO).contains("1 second to 366 days"));
+    let rails = |change: fn(&mut RailsPolicy)| {
+        let mut policy = PlannerPolicy::default();
+        change(&mut policy.rails);
+        Planner::new(policy, &engine).unwrap_err().to_string()
+    };
+    assert_eq!(rails(|r| r.largest_share = f64::NAN), "largest_share: NaN must be 0 to 1");
+    assert!(rails(|r| r.largest_share = 1.1).contains("1.1 must be 0 to 1"));
+    assert!(rails(|r| r.grace_after_start = Duration::MAX).contains("at most 1 hour"));
     assert!(refused(|r| r.minimum = Duration::MAX).contains("at most the ban time"));
     assert!(refused(|r| r.longest = Duration::from_secs(1)).contains("the ban time to 366 days"));
 }

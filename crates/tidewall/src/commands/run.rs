@@ -18,7 +18,7 @@ use tidewall_model::{AttackEvent, AttackEventKind, Prefix, Timestamp};
 use tracing::{error, info, warn};
 
 use crate::config::{self, Loaded, Style};
-use crate::control::{Asked, Question, Server, Socket, answer as answers};
+use crate::control::{Asked, Question, Rights, Server, SharedRights, Socket, answer as answers};
 use crate::live::clock::Clock;
 use crate::live::hub::Hub;
 use crate::live::state;
@@ -59,6 +59,7 @@ pub struct RunArgs {
 struct Running {
     live: Live,
     responder: Responder,
+    rights: Arc<SharedRights>,
     loaded: Loaded,
 }
 
@@ -109,9 +110,11 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let log_thread = log_attacks(&live.hub)?;
     let frames = Arc::clone(&live.frames);
     let responder = prepared.start(&plan.policy, &live.hub, frames, live.clock)?;
-    let server = serve(control, &live, responder.handle(), messages)?;
+    let rights = Arc::<SharedRights>::default();
+    rights.set(loaded.rights.clone());
+    let server = serve(control, &live, responder.handle(), Arc::clone(&rights), messages)?;
     _ = sd_notify::notify(&[NotifyState::Ready]);
-    let mut running = Running { live, responder, loaded };
+    let mut running = Running { live, responder, rights, loaded };
     let result = look_after(args, &mut running, &inbox);
     let Running { live, responder, .. } = running;
     _ = sd_notify::notify(&[NotifyState::Stopping]);
@@ -268,7 +271,7 @@ fn look_after(
 
 /// Goes by the networks that the machine has now.
 fn follow_addresses(args: &RunArgs, running: &mut Running) {
-    let Running { live, responder, loaded } = running;
+    let Running { live, responder, loaded, .. } = running;
     if !follows_addresses(args, loaded) {
         return;
     }
@@ -301,11 +304,15 @@ fn reload(args: &RunArgs, running: &mut Running) -> Result<String, String> {
         for warning in &new.warnings {
             warn!("{warning}");
         }
-        let Running { live, responder, loaded } = running;
+        let Running { live, responder, rights, loaded } = running;
         let told = |error: anyhow::Error| format!("{error:#}");
         let plan = plan_of(args, &new).map_err(told)?;
         respond::check(&new.respond).map_err(told)?;
         let mut said = live.reload(&plan).map_err(|error| live.explain(&error))?;
+        if new.rights != loaded.rights {
+            rights.set(new.rights.clone());
+            said.push_str("; who may change something");
+        }
         *loaded = new;
         let also = responder.reload(&loaded.respond, &plan.policy);
         if !also.is_empty() {
@@ -321,6 +328,7 @@ fn serve(
     socket: Option<Socket>,
     live: &Live,
     mitigation: Handle,
+    rights: Arc<SharedRights>,
     messages: Sender<Message>,
 ) -> anyhow::Result<Option<Server>> {
     let Some(socket) = socket else { return Ok(None) };
@@ -329,6 +337,7 @@ fn serve(
         clock: live.clock,
         started: live.clock.now(),
         mitigation,
+        rights,
         messages: messages.into(),
     };
     Ok(Some(Server::start(socket, Arc::new(desk))?))
@@ -340,6 +349,7 @@ struct Desk {
     clock: Clock,
     started: Timestamp,
     mitigation: Handle,
+    rights: Arc<SharedRights>,
     messages: Outbox,
 }
 
@@ -376,6 +386,10 @@ impl Asked for Desk {
             | Question::BgpPeers
             | Question::BgpRoutes { .. } => self.mitigation.ask(question, who)?,
         })
+    }
+
+    fn rights(&self) -> Rights {
+        self.rights.get()
     }
 
     fn hub(&self) -> &Arc<Hub> {

@@ -28,6 +28,7 @@ use super::diagnostic::{ConfigErrors, Diagnostic};
 use super::networks::NetworkSet;
 use super::sink::Sink;
 use super::{Frames, Loaded, Service};
+use crate::control::Rights;
 use crate::respond::Settings;
 use policy::Found;
 use prefixes::{Folders, List, ListFile, show_path};
@@ -107,6 +108,7 @@ pub fn parse(
         listen: understood.reference.listen(),
         mirrors: understood.reference.mirrors(),
         service: understood.service,
+        rights: Rights::default(),
         respond: understood.respond,
         warnings: understood.warnings.into_iter().chain(lists).collect(),
         reference: Some(understood.reference),

@@ -312,7 +312,9 @@ fn check_times(answers: &[Answer], sink: &mut Sink) {
                 PlannerPolicyError::Growth { given, .. } => {
                     ("growth", format!("{given} must be 1 to 100"))
                 }
-                PlannerPolicyError::Length { .. } => ("", error.to_string()),
+                PlannerPolicyError::Length { .. } | PlannerPolicyError::Share { .. } => {
+                    ("", error.to_string())
+                }
             };
             if let Some(at) = keys.place(field).or_else(|| keys.place("ban_time"))
                 && told.insert(at.span.start)

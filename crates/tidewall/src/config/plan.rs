@@ -11,6 +11,7 @@ use tidewall_wire::frame::{LengthMode, TunnelKind};
 use super::capacity::bytes_per_worker;
 use super::quantity::{show_bytes, show_duration, show_number};
 use super::{Frames, Loaded};
+use crate::control::Rights;
 
 /// Rows of a list that are shown before the rest is only counted.
 const ROWS: usize = 50;
@@ -26,6 +27,7 @@ pub fn describe(loaded: &Loaded) -> String {
     counting(&mut text, policy, loaded.frames);
     detection(&mut text, policy);
     responses::responses(&mut text, &loaded.respond, &policy.groups);
+    control(&mut text, &loaded.rights);
     capacity(&mut text, policy);
     text
 }
@@ -242,6 +244,17 @@ fn detection(text: &mut String, policy: &Policy) {
         d.release,
         show_duration(d.release_time),
     );
+}
+
+fn control(text: &mut String, rights: &Rights) {
+    _ = match &rights.operators {
+        None => writeln!(text, "\nControl: whoever may use the socket may change something"),
+        Some(operators) => writeln!(
+            text,
+            "\nControl: root, the service's own user and {operators} may change something; whoever \
+             else may use the socket may look"
+        ),
+    };
 }
 
 fn capacity(text: &mut String, policy: &Policy) {

@@ -222,6 +222,24 @@ impl FromToml for Vlan {
     }
 }
 
+/// A part of a whole: `"1%"`, as 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Share(pub(super) f64);
+
+impl FromToml for Share {
+    fn from_toml(value: &DeValue<'_>, at: &Place, sink: &mut Sink) -> Option<Self> {
+        let percent = match value {
+            DeValue::String(text) => text.strip_suffix('%').map(str::trim),
+            _ => None,
+        };
+        let percent = percent.and_then(|text| text.parse::<f64>().ok());
+        match percent.filter(|percent| (0.0..=100.0).contains(percent)) {
+            Some(percent) => Some(Self(percent / 100.0)),
+            None => wrong("a share from \"0%\" to \"100%\"", value, at, sink),
+        }
+    }
+}
+
 /// An IP protocol, by number or by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Protocol(pub(super) u8);

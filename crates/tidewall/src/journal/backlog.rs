@@ -7,7 +7,7 @@ use tidewall_engine::planner::{Change, Decided, Decision, Effect, End};
 use tidewall_model::{Attack, MitigationStatus};
 
 use super::past::{PastAttack, PastDecision};
-use super::record::{StoredMitigation, to_bytes};
+use super::record::{StoredMitigation, StoredVictim, to_bytes, victim_key};
 
 /// Attacks, and decisions of the history, that may wait; older ones are lost first, and counted.
 const MOST_WAITING: usize = 16_384;
@@ -27,6 +27,8 @@ pub(super) enum Brake {
 pub(super) struct Backlog {
     /// By number of mitigation; `None` for one that is gone.
     pub mitigations: BTreeMap<u64, Option<Vec<u8>>>,
+    /// By victim and direction; `None` for one that is forgotten.
+    pub victims: BTreeMap<String, Option<Vec<u8>>>,
     pub attacks: BTreeMap<EntryKey, Vec<u8>>,
     pub decisions: VecDeque<(EntryKey, Vec<u8>)>,
     /// The brake, if that is new.
@@ -41,6 +43,7 @@ impl Backlog {
     pub(super) const fn new(next_entry: u64) -> Self {
         Self {
             mitigations: BTreeMap::new(),
+            victims: BTreeMap::new(),
             attacks: BTreeMap::new(),
             decisions: VecDeque::new(),
             brake: None,
@@ -59,6 +62,14 @@ impl Backlog {
             Effect::Forget(id) => _ = self.mitigations.insert(id.0, None),
             Effect::Hold(Some(who)) => self.brake = Some(Brake::Pulled(who.to_owned())),
             Effect::Hold(None) => self.brake = Some(Brake::Released),
+            Effect::Remember(victim) => {
+                let bytes = to_bytes(&StoredVictim::from(victim));
+                let key = victim_key(&victim.target, victim.direction);
+                self.victims.insert(key, Some(bytes));
+            }
+            Effect::ForgetVictim(target, direction) => {
+                self.victims.insert(victim_key(target, direction), None);
+            }
             Effect::Nothing => {}
         }
         if let Decided::Mitigation(_, mitigation) = &decision.what {
@@ -89,7 +100,7 @@ impl Backlog {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.mitigations.len() + self.attacks.len() + self.decisions.len()
+        self.mitigations.len() + self.victims.len() + self.attacks.len() + self.decisions.len()
     }
 
     pub(super) const fn lost(&self) -> u64 {
@@ -98,6 +109,7 @@ impl Backlog {
 
     pub(super) fn clear(&mut self) {
         self.mitigations.clear();
+        self.victims.clear();
         self.attacks.clear();
         self.decisions.clear();
         self.brake = None;
@@ -111,6 +123,7 @@ fn is_history(decision: &Decision) -> bool {
             matches!(mitigation.status, MitigationStatus::Failed(_))
         }
         Decided::Mitigation(Change::Gone(End::Confirmed | End::Superseded), _) => false,
+        Decided::Remembered(_) | Decided::Forgotten { .. } => false,
         _ => true,
     }
 }

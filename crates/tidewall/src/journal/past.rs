@@ -179,6 +179,17 @@ impl From<&Decision> for PastDecision {
                 past.what = "resumed".into();
                 past.who = Some(who.clone());
             }
+            Decided::Remembered(victim) => {
+                past.what = "remembered".into();
+                past.target = Some(victim.target.to_string());
+                past.direction = Some(victim.direction.to_string());
+                past.group = Some(victim.group.clone());
+            }
+            Decided::Forgotten { target, direction } => {
+                past.what = "forgotten".into();
+                past.target = Some(target.to_string());
+                past.direction = Some(direction.to_string());
+            }
         }
         past
     }

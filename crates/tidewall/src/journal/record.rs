@@ -1,4 +1,4 @@
-//! How mitigations are written: JSON objects that carry their version and are independent of the
+//! How mitigations and repeat victims are written: JSON objects that carry their version and are independent of the
 //! values that the program works with. Fields are added, never changed.
 
 use std::net::IpAddr;
@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tidewall_engine::planner::Victim;
 use tidewall_model::{
     Address, AttackId, Cause, CausedBy, Direction, FilterAction, FilterRule, FlagMatch, Mitigation,
     MitigationId, MitigationKind, MitigationStatus, Prefix, Target, Timestamp,
@@ -126,6 +127,48 @@ enum StoredStatus {
     Failed(String),
     Withdrawing,
     Withdrawn,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StoredVictim {
+    version: u32,
+    target: StoredTarget,
+    direction: String,
+    group: String,
+    bans: u32,
+    since_ns: u64,
+}
+
+/// What tells victims apart in the file.
+pub(super) fn victim_key(target: &Target, direction: Direction) -> String {
+    format!("{direction} {target}")
+}
+
+impl From<&Victim> for StoredVictim {
+    fn from(victim: &Victim) -> Self {
+        Self {
+            version: VERSION,
+            target: StoredTarget::from(&victim.target),
+            direction: victim.direction.to_string(),
+            group: victim.group.clone(),
+            bans: victim.bans,
+            since_ns: victim.since.0,
+        }
+    }
+}
+
+impl TryFrom<StoredVictim> for Victim {
+    type Error = RecordError;
+
+    fn try_from(victim: StoredVictim) -> Result<Self, RecordError> {
+        Ok(Self {
+            target: victim.target.try_into()?,
+            direction: direction(&victim.direction)?,
+            group: victim.group,
+            bans: victim.bans,
+            since: Timestamp(victim.since_ns),
+        })
+    }
 }
 
 impl From<&Mitigation> for StoredMitigation {

@@ -1,5 +1,5 @@
-//! The file behind the journal: a redb store with one table for the mitigations that are not over,
-//! and two for the history. Every write is one transaction that is on disk when it returns.
+//! The file behind the journal: a redb store with a table for the mitigations that are not over, one
+//! for repeat victims, and two for the history. Every write is one transaction that is on disk when it returns.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use redb::backends::FileBackend;
 use redb::{
-    Builder, Database, Key, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    TableDefinition, WriteTransaction,
+    Builder, Database, Key, ReadTransaction, ReadableDatabase, ReadableTable,
+    ReadableTableMetadata, TableDefinition, TableError, WriteTransaction,
 };
-use tidewall_engine::planner::Saved;
+use tidewall_engine::planner::{Saved, Victim};
 use tidewall_model::{Mitigation, Timestamp};
 
 use super::backlog::{Backlog, Brake, EntryKey};
 use super::history::{History, HistoryQuery};
 use super::past::{PastAttack, PastDecision};
-use super::record::{StoredMitigation, from_bytes};
+use super::record::{StoredMitigation, StoredVictim, from_bytes};
 use super::{JournalError, Opened};
 
 /// Format of the file: which tables there are, and their keys.
@@ -35,6 +35,8 @@ const MOST_DAMAGED: u32 = 10_000;
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const TEXTS: TableDefinition<'_, &str, &str> = TableDefinition::new("texts");
 const MITIGATIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("mitigations");
+/// Made when there is the first one: journals of earlier versions have none.
+const VICTIMS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("victims");
 const ATTACKS: TableDefinition<'_, EntryKey, &[u8]> = TableDefinition::new("attacks");
 const DECISIONS: TableDefinition<'_, EntryKey, &[u8]> = TableDefinition::new("decisions");
 
@@ -154,7 +156,8 @@ impl Store {
                     Err(_) => unreadable += 1,
                 }
             }
-            Ok((Saved { mitigations, next_id, held }, unreadable))
+            let victims = read_victims(&read, &mut unreadable)?;
+            Ok((Saved { mitigations, next_id, held, victims }, unreadable))
         })
     }
 
@@ -221,12 +224,38 @@ fn builder() -> Builder {
     builder
 }
 
+fn read_victims(read: &ReadTransaction, unreadable: &mut u64) -> Result<Vec<Victim>, redb::Error> {
+    let table = match read.open_table(VICTIMS) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut victims = Vec::new();
+    for entry in table.range::<&str>(..)? {
+        let (_, bytes) = entry?;
+        match from_bytes::<StoredVictim>(bytes.value()).and_then(Victim::try_from) {
+            Ok(victim) => victims.push(victim),
+            Err(_) => *unreadable += 1,
+        }
+    }
+    Ok(victims)
+}
+
 fn write_all(write: &WriteTransaction, backlog: &Backlog) -> Result<(), redb::Error> {
     let mut mitigations = write.open_table(MITIGATIONS)?;
     for (id, bytes) in &backlog.mitigations {
         match bytes {
             Some(bytes) => _ = mitigations.insert(id, bytes.as_slice())?,
             None => _ = mitigations.remove(id)?,
+        }
+    }
+    if !backlog.victims.is_empty() {
+        let mut victims = write.open_table(VICTIMS)?;
+        for (key, bytes) in &backlog.victims {
+            match bytes {
+                Some(bytes) => _ = victims.insert(key.as_str(), bytes.as_slice())?,
+                None => _ = victims.remove(key.as_str())?,
+            }
         }
     }
     let mut attacks = write.open_table(ATTACKS)?;

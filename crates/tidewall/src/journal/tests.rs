@@ -7,7 +7,7 @@ use std::fs;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use tidewall_engine::planner::{Change, Decided, End, Refusal, Refused};
+use tidewall_engine::planner::{Change, Decided, End, Refusal, Refused, Victim};
 use tidewall_model::{
     Address, Attack, AttackClass, AttackEventKind, AttackId, Cause, CausedBy, Direction, Family,
     FilterAction, FilterRule, FlagMatch, Metric, Mitigation, MitigationId, MitigationKind,
@@ -82,6 +82,7 @@ fn attack(id: u64, target: &str) -> AttackEvent {
         packets: 7,
         bytes: 8,
         rates: TrafficCounters::default(),
+        opposite: TrafficCounters::default(),
         top: TopTuples::default(),
         samples: Vec::new(),
         filters: Vec::new(),
@@ -283,7 +284,7 @@ fn damage_is_told_and_moved_aside() {
     let whole = Saved {
         mitigations: (1..100).map(|id| mitigation(id, MitigationStatus::Pending)).collect(),
         next_id: 100,
-        held: None,
+        ..Saved::default()
     };
     open_damaged(&bytes, &whole);
     open_damaged(b"", &whole);
@@ -307,6 +308,51 @@ fn damage_is_told_and_moved_aside() {
             damaged.clone_from(&bytes);
         }
     }
+}
+
+#[test]
+fn repeat_victims_outlive_a_restart_until_they_are_forgotten() {
+    let (_folder, path) = fresh();
+    let (mut journal, _) = Journal::open(&path).unwrap();
+    // As an earlier version left it: without any place for victims.
+    journal.record(&[apply(1)]).unwrap();
+    assert_eq!(journal.restore().unwrap().victims, []);
+    let targets = [
+        Target::Host(Address::v4(0xc633_6407)),
+        Target::Network("2001:db8::/48".parse().unwrap()),
+        Target::Group("web".to_owned()),
+    ];
+    let victim = |target: &Target, direction, bans| Victim {
+        target: target.clone(),
+        direction,
+        group: "web".to_owned(),
+        bans,
+        since: at(70),
+    };
+    let remember = |victim: &Victim| Decision {
+        time: at(60),
+        what: Decided::Remembered(Box::new(victim.clone())),
+    };
+    let mut all: Vec<Victim> =
+        targets.iter().map(|target| victim(target, Direction::Incoming, 1)).collect();
+    all.push(victim(&targets[0], Direction::Outgoing, 5));
+    journal.record(&all.iter().map(remember).collect::<Vec<_>>()).unwrap();
+    // The same victim again: the newer word counts.
+    all[0].bans = 2;
+    journal.record(&[remember(&all[0])]).unwrap();
+    let forget = Decided::Forgotten { target: targets[2].clone(), direction: Direction::Incoming };
+    journal.record(&[Decision { time: at(90), what: forget }]).unwrap();
+    all.remove(2);
+    drop(journal);
+    let (mut journal, _) = Journal::open(&path).unwrap();
+    let mut restored = journal.restore().unwrap().victims;
+    let order = |victim: &Victim| (victim.target.clone(), victim.direction);
+    restored.sort_by_key(order);
+    all.sort_by_key(order);
+    assert_eq!(restored, all);
+    let history = journal.history(&HistoryQuery::default()).unwrap();
+    assert_eq!(history.decisions.len(), 1, "the history is of what was done");
+    assert_eq!(journal.stats().unreadable, 0);
 }
 
 #[test]

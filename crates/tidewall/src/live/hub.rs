@@ -155,6 +155,7 @@ mod tests {
             packets: 2,
             bytes: 2,
             rates: TrafficCounters::default(),
+            opposite: TrafficCounters::default(),
             top: TopTuples::default(),
             samples: Vec::new(),
             filters: Vec::new(),

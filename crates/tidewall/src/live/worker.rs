@@ -212,7 +212,7 @@ impl Worker {
                 leaving |= self.hear(word);
             }
             let stopping = leaving || self.stop.load(Ordering::Relaxed);
-            let received = self.feed.receive(if stopping { LINGER } else { WAIT }, &mut batch);
+            let received = self.feed.receive(self.wait(&rounds, stopping), &mut batch);
             rounds.records += batch.len() as u64;
             if !batch.is_empty() {
                 self.shard.with(|shard| shard.ingest(&batch));
@@ -232,6 +232,16 @@ impl Worker {
         };
         self.feed.save();
         self.report(&rounds, failed, ended);
+    }
+
+    /// How long to wait for the source. At the end what it holds is handed over within a moment;
+    /// then what is there is taken, and nothing more is waited for: somebody always sends.
+    fn wait(&self, rounds: &Rounds, stopping: bool) -> Duration {
+        match rounds.ending {
+            _ if !stopping => WAIT,
+            Some(since) if self.clock.elapsed() > since + LINGER => Duration::ZERO,
+            _ => LINGER,
+        }
     }
 
     /// Does what it is told. True when it is to end.
@@ -292,5 +302,70 @@ impl Worker {
 fn pause(time: Duration) {
     if !time.is_zero() {
         std::thread::sleep(time);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use tidewall_engine::{Conductor, Policy};
+
+    use super::*;
+
+    /// Something always comes while it is waited for; besides, the kernel holds a lot.
+    struct Stream {
+        held: usize,
+        taken: Sender<usize>,
+    }
+
+    impl Feed for Stream {
+        fn receive(
+            &mut self,
+            wait: Duration,
+            _batch: &mut Vec<FlowRecord>,
+        ) -> Result<usize, ReceiveError> {
+            let count = match self.held.min(FULL) {
+                0 if wait.is_zero() => 0,
+                0 => {
+                    pause(wait.min(Duration::from_millis(5)));
+                    1
+                }
+                held => held,
+            };
+            self.held -= count.min(self.held);
+            // Nobody counts any more once the test has failed.
+            _ = self.taken.send(count);
+            Ok(count)
+        }
+
+        fn tick(&mut self) {}
+
+        fn adjust(&mut self, _adjustment: &Adjustment) {}
+
+        fn report(&mut self) -> WorkerReport {
+            WorkerReport::default()
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_taken_and_a_stream_does_not_keep_it_from_ending() {
+        let (taken, counts) = channel();
+        let (_tell, words) = channel();
+        let (held, clock) = (1000 * FULL + 7, Clock::start());
+        let mut conductor = Conductor::new(Policy::for_networks(Vec::new()), 0, false, 7);
+        let worker = Worker {
+            feed: Box::new(Stream { held, taken }),
+            shard: SharedShard::new(conductor.join()),
+            clock,
+            status: Arc::new(WorkerStatus::new("stream".to_owned())),
+            stop: Arc::new(AtomicBool::new(true)),
+            words,
+            before: WorkerReport::default(),
+        };
+        worker.run();
+        let lasted = clock.elapsed();
+        assert!(counts.iter().sum::<usize>() >= held);
+        assert!(lasted < DRAIN / 2, "{lasted:?}");
     }
 }

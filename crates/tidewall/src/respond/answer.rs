@@ -14,7 +14,6 @@ use tidewall_engine::planner::{
     BanRequest, Decided, Decision, Refusal, Refused, RequestError, UnbanRequest,
 };
 use tidewall_model::{MitigationId, MitigationKind, Target, Timestamp};
-use tracing::warn;
 
 use super::outlet::{End, Outlet};
 use super::post::Post;
@@ -48,27 +47,27 @@ impl Post {
                 };
                 let asked = self.planner.ban(&request, now);
                 self.note_refusal(&request, &asked, now);
-                self.decided(asked, who, now)
+                self.decided(asked, now)
             }
             Question::Unban { target, why } => {
                 let (who_text, why) = (who.to_owned(), why.clone());
                 let request = UnbanRequest { target: *target, who: who_text, why };
                 let asked = self.planner.unban(&request, now);
-                self.decided(asked, who, now)
+                self.decided(asked, now)
             }
             Question::Approve { id } => {
                 let asked = self.planner.approve(MitigationId(*id), who, now);
-                self.decided(asked, who, now)
+                self.decided(asked, now)
             }
             Question::Panic { why } => {
                 let asked = self.planner.panic(&who_and_why(who, why), now);
-                self.decided(Ok(asked), who, now)
+                self.decided(Ok(asked), now)
             }
             Question::Resume { why } => {
                 let asked = self.planner.resume(&who_and_why(who, why), now);
-                self.decided(asked, who, now)
+                self.decided(asked, now)
             }
-            Question::Bans => Ok(self.bans()),
+            Question::Bans => Ok(self.bans(now)),
             Question::Actions => Ok(self.actions()),
             Question::BgpPeers => Ok(self.bgp_peers()),
             Question::BgpRoutes { peer, flowspec } => self.bgp_routes(peer.as_deref(), *flowspec),
@@ -80,19 +79,17 @@ impl Post {
     fn decided(
         &mut self,
         asked: Result<Vec<Decision>, RequestError>,
-        who: &str,
         now: Timestamp,
     ) -> Result<Value, String> {
         let result = match asked {
             Ok(decisions) => {
-                let list: Vec<Value> = decisions.iter().map(decision_json).collect();
+                let news = decisions.iter().filter(|decision| words::is_news(decision));
+                let list: Vec<Value> = news.map(decision_json).collect();
                 self.decide(decisions);
                 Ok(json!({ "decisions": list }))
             }
-            Err(why) => {
-                warn!("{who} was refused: {why}");
-                Err(why.to_string())
-            }
+            // Whoever took the question logs who asked and why it was refused.
+            Err(why) => Err(why.to_string()),
         };
         self.settle(now);
         result
@@ -113,10 +110,10 @@ impl Post {
             kind: request.kind.clone(),
             why: why.clone(),
         };
-        self.decide(vec![Decision { time: now, what: Decided::Refused(Box::new(refused)) }]);
+        self.write(&[Decision { time: now, what: Decided::Refused(Box::new(refused)) }]);
     }
 
-    fn bans(&self) -> Value {
+    fn bans(&self, now: Timestamp) -> Value {
         let mitigations: Vec<_> = self.planner.mitigations().collect();
         let stats = self.planner.stats();
         let refused: BTreeMap<&str, u64> =
@@ -133,6 +130,7 @@ impl Post {
         });
         json!({
             "held": self.planner.held(),
+            "waits": self.planner.waits(now).map(|why| why.to_string()),
             "mitigations": mitigations,
             "stats": {
                 "incidents": stats.incidents,
@@ -318,7 +316,10 @@ fn decision_json(decision: &Decision) -> Value {
         Decided::Refused(refused) => {
             (None, Some(refused.target.to_string()), Some(refused.kind.name()))
         }
-        Decided::Held { .. } | Decided::Resumed { .. } => (None, None, None),
+        Decided::Held { .. }
+        | Decided::Resumed { .. }
+        | Decided::Remembered(_)
+        | Decided::Forgotten { .. } => (None, None, None),
     };
     json!({
         "what": words::what(decision),

@@ -9,14 +9,12 @@ use std::time::Duration;
 
 use tidewall_actions::{ActionEvent, ActionKind, ActionStatus, Actions, Config, Observer, Outcome};
 use tidewall_model::{
-    Attack, AttackEvent, AttackEventKind, Count, Direction, Mitigation, Prefix, Target, Timestamp,
-    TrafficCounters,
+    Attack, AttackEvent, AttackEventKind, Direction, Mitigation, Prefix, Target, Timestamp,
 };
 use tracing::{debug, warn};
 
 use super::captures::writes_frames;
 use super::recall;
-use crate::live::snapshot::Snapshot;
 
 /// Attacks that are remembered with their samples; of further ones only the numbers are kept.
 const WITH_SAMPLES: usize = 2_000;
@@ -38,8 +36,6 @@ struct Runner {
 #[derive(Debug)]
 struct Known {
     attack: Attack,
-    /// The target's traffic in the other direction, when it was raised.
-    opposite: TrafficCounters,
     going_on: bool,
     heard: Timestamp,
 }
@@ -160,25 +156,22 @@ impl Notices {
     }
 
     /// Notes what happened to an attack.
-    pub(super) fn learn(&mut self, event: &AttackEvent, snapshot: &Snapshot) {
+    pub(super) fn learn(&mut self, event: &AttackEvent) {
         let attack = &event.attack;
         let subject = (attack.target.clone(), attack.direction);
-        let known = self.known.remove(&subject).filter(|known| known.attack.id == attack.id);
-        let opposite = known.map_or_else(|| opposite(attack, snapshot), |known| known.opposite);
         let going_on = event.kind != AttackEventKind::Ended;
         let mut attack = attack.clone();
         if !going_on || self.known.len() >= WITH_SAMPLES {
             attack.samples = Vec::new();
         }
         let heard = event.time;
-        self.known.insert(subject, Known { attack, opposite, going_on, heard });
+        self.known.insert(subject, Known { attack, going_on, heard });
     }
 
     /// What was known of a victim before a restart.
     pub(super) fn remember(&mut self, attack: Attack, heard: Timestamp) {
         let subject = (attack.target.clone(), attack.direction);
-        let opposite = TrafficCounters::default();
-        self.known.insert(subject, Known { attack, opposite, going_on: false, heard });
+        self.known.insert(subject, Known { attack, going_on: false, heard });
     }
 
     /// Attacks that are known to go on, and when each was last heard of.
@@ -201,12 +194,8 @@ impl Notices {
 
     /// An event of an attack, for the actions.
     pub(super) fn of_attack(&self, event: &AttackEvent) -> Arc<ActionEvent> {
-        let subject = (event.attack.target.clone(), event.attack.direction);
-        let opposite = self.known.get(&subject).map(|known| known.opposite);
         let network = self.network(&event.attack.target);
-        let told = ActionEvent::from(event.clone());
-        let opposite_rates = opposite.unwrap_or_default();
-        Arc::new(ActionEvent { opposite_rates, network, ..told })
+        Arc::new(ActionEvent { network, ..ActionEvent::from(event.clone()) })
     }
 
     /// The beginning or the end of a ban, for the actions.
@@ -230,7 +219,6 @@ impl Notices {
             kind,
             time: now,
             attack,
-            opposite_rates: known.map(|known| known.opposite).unwrap_or_default(),
             network: self.network(&mitigation.target),
             ban_seconds: mitigation.ends.since(mitigation.created).as_secs(),
             manual: recall::operator(mitigation).is_some(),
@@ -293,34 +281,4 @@ fn end_beside(actions: Actions, drain: Duration) -> Option<JoinHandle<()>> {
 
 fn subject_of(mitigation: &Mitigation) -> Subject {
     (mitigation.target.clone(), mitigation.direction)
-}
-
-/// What a target sent, or received, in the direction opposite to an attack's; as far as the last
-/// snapshot has it.
-fn opposite(attack: &Attack, snapshot: &Snapshot) -> TrafficCounters {
-    let outgoing = attack.direction == Direction::Outgoing;
-    match &attack.target {
-        Target::Host(address) => {
-            let host = snapshot.hosts.iter().find(|host| host.address == *address);
-            host.map_or_else(TrafficCounters::default, |host| {
-                let rates = if outgoing { host.incoming } else { host.outgoing };
-                let total = Count {
-                    packets: rates.packets.round() as u64,
-                    bytes: (rates.bits / 8.0).round() as u64,
-                };
-                TrafficCounters {
-                    total,
-                    flows: rates.flows.round() as u64,
-                    ..TrafficCounters::default()
-                }
-            })
-        }
-        Target::Network(prefix) => {
-            let network = snapshot.networks.iter().find(|(network, _)| network == prefix);
-            let both = network.map(|(_, counters)| counters);
-            both.map(|both| if outgoing { both.incoming } else { both.outgoing })
-                .unwrap_or_default()
-        }
-        Target::Group(_) => TrafficCounters::default(),
-    }
 }

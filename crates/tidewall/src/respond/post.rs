@@ -2,7 +2,10 @@
 //! is an argument. Decisions are gathered, written to the journal, and only then carried out; what
 //! became of them may lead to further ones.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod missed;
+mod written;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -13,10 +16,10 @@ use tidewall_actions::{ActionEvent, ActionKind, RouteOutcome};
 use tidewall_engine::Policy;
 use tidewall_engine::planner::{Decision, Mode, Planner, Saved};
 use tidewall_model::{
-    AttackEvent, AttackEventKind, AttackId, FilterRule, Mitigation, MitigationCommand,
-    MitigationId, MitigationOutcome, MitigationStatus, Timestamp,
+    AttackEvent, FilterRule, Mitigation, MitigationCommand, MitigationId, MitigationOutcome,
+    MitigationStatus, Timestamp,
 };
-use tracing::{debug, error, info, warn};
+use tracing::{info, warn};
 
 use super::captures::Captures;
 use super::desired::{DesiredRoutes, Order};
@@ -24,26 +27,16 @@ use super::endings::Endings;
 use super::notices::{self, Notices};
 use super::outlet::Outlet;
 use super::settings::Settings;
-use super::{recall, words};
-use crate::journal::{HistoryQuery, Journal, PastDecision};
+use super::words;
+use crate::journal::{Journal, PastDecision};
 use crate::live::frames::FrameTap;
 use crate::live::hub::Hub;
 
 /// After a loss of events, and at the start, attacks are compared with the hub's for so long.
 const RECONCILE: Duration = Duration::from_secs(5);
-/// What was heard of so shortly before is not compared: the hub's snapshot may be older.
-const FRESH: Duration = Duration::from_secs(2);
-/// An attack that is known and was not heard of for so long is looked for in the snapshot.
-const STALE: Duration = Duration::from_secs(15);
-/// The history is shortened so often.
-const PRUNE_EVERY: Duration = Duration::from_hours(1);
 /// A ban that is older than this was told before the restart: an action's queue has done or given
 /// up by then what it held.
 const TOLD_AFTER: Duration = Duration::from_mins(15);
-/// Attacks of the past that are looked through for those of running bans.
-const MOST_RECALLED: usize = 10_000;
-/// The attack of a ban may have begun so long before it.
-const RECALL_BEFORE: Duration = Duration::from_hours(24);
 
 /// Who ends what is withdrawn because the service ends.
 const ENDING: &str = "the service, which was told to end";
@@ -125,7 +118,7 @@ impl Post {
             begun: false,
             held_back: Vec::new(),
             journal_fails: false,
-            next_prune: now + PRUNE_EVERY,
+            next_prune: now + written::PRUNE_EVERY,
             reconcile_until: now + RECONCILE,
         }
     }
@@ -154,31 +147,12 @@ impl Post {
         self.order(orders, now);
     }
 
-    /// Finds the attacks behind the bans of an earlier run: their ends are told with what was known.
-    fn recall(&mut self, mitigations: &[Mitigation], now: Timestamp) {
-        let told = || mitigations.iter().filter(|mitigation| !mitigation.kind.is_route());
-        let Some(oldest) = told().map(|mitigation| mitigation.created).min() else { return };
-        let Some(journal) = &mut self.journal else { return };
-        let since = Some(oldest - RECALL_BEFORE);
-        let query = HistoryQuery { since, target: None, limit: MOST_RECALLED };
-        let history = match journal.history(&query) {
-            Ok(history) => history,
-            Err(why) => return warn!("{why}; ends of bans are told without their attacks"),
-        };
-        for mitigation in told() {
-            let mut past = history.attacks.iter();
-            if let Some(past) = past.find(|past| recall::is_of(past, mitigation)) {
-                self.notices.remember(recall::from_past(past, mitigation), now);
-            }
-        }
-    }
-
     /// Something happened to an attack.
     pub(super) fn event(&mut self, event: &AttackEvent, now: Timestamp) {
         if let Some(journal) = &mut self.journal {
             journal.attack(event);
         }
-        self.notices.learn(event, &self.hub.snapshot());
+        self.notices.learn(event);
         let attack = &event.attack;
         let response = self.settings.planner.response(&attack.reason.group, attack.direction);
         if response.mode != Mode::Off && !self.notices.is_empty() {
@@ -213,80 +187,6 @@ impl Post {
         self.notices.forget(self.planner.mitigations());
         self.notices.tell_losses();
         self.keep_journal(now);
-    }
-
-    /// Makes up for events that were lost: attacks that began, go on or are over.
-    fn reconcile(&mut self, now: Timestamp) {
-        let snapshot = self.hub.snapshot();
-        let event = |kind, attack| AttackEvent { kind, time: snapshot.now, attack };
-        let heard: BTreeMap<AttackId, Timestamp> =
-            self.notices.going_on().map(|(attack, heard)| (attack.id, heard)).collect();
-        let mut missed = Vec::new();
-        for attack in &snapshot.attacks {
-            if !self.notices.knows(attack) {
-                missed.push(event(AttackEventKind::Started, attack.clone()));
-            } else if heard.get(&attack.id).is_some_and(|heard| *heard + STALE < snapshot.now) {
-                missed.push(event(AttackEventKind::Updated, attack.clone()));
-            }
-        }
-        let running: BTreeSet<AttackId> = snapshot.attacks.iter().map(|one| one.id).collect();
-        let gone: Vec<_> = (self.notices.going_on())
-            .filter(|(attack, heard)| {
-                !running.contains(&attack.id) && *heard + FRESH < snapshot.now
-            })
-            .map(|(attack, _)| attack.clone())
-            .collect();
-        if !gone.is_empty() {
-            let finished = self.hub.finished();
-            let finished: BTreeMap<AttackId, _> =
-                finished.iter().map(|attack| (attack.id, attack)).collect();
-            for mut attack in gone {
-                match finished.get(&attack.id) {
-                    Some(known) => attack = known.as_ref().clone(),
-                    None => attack.ended = Some(snapshot.now),
-                }
-                missed.push(event(AttackEventKind::Ended, attack));
-            }
-        }
-        for event in missed {
-            debug!(attack = event.attack.id.0, "learnt late: {:?}", event.kind);
-            self.event(&event, now);
-        }
-    }
-
-    /// Writes what waits, and shortens the history in small steps.
-    fn keep_journal(&mut self, now: Timestamp) {
-        let Some(journal) = &mut self.journal else { return };
-        let mut result = journal.flush();
-        if result.is_ok() && now >= self.next_prune {
-            match journal.prune(now, &self.settings.retention) {
-                Ok(0) => self.next_prune = now + PRUNE_EVERY,
-                Ok(pruned) => debug!("{pruned} entries of the history were deleted"),
-                Err(why) => {
-                    self.next_prune = now + PRUNE_EVERY;
-                    result = Err(why);
-                }
-            }
-        }
-        self.tell_journal(&result);
-    }
-
-    /// A failing journal is told once, and once more when it works again.
-    fn tell_journal(&mut self, result: &Result<(), crate::journal::JournalError>) {
-        match result {
-            Ok(()) if self.journal_fails => {
-                self.journal_fails = false;
-                info!("the journal is written again");
-            }
-            Err(why) if !self.journal_fails => {
-                self.journal_fails = true;
-                error!(
-                    "{why}; what is decided is carried out all the same, and is written when that \
-                     is possible"
-                );
-            }
-            Ok(()) | Err(_) => {}
-        }
     }
 
     /// What a daemon says of a route.
@@ -355,16 +255,6 @@ impl Post {
                 let decisions = self.planner.report(id, outcome, now);
                 self.decide(decisions);
             }
-        }
-    }
-
-    fn write(&mut self, decisions: &[Decision]) {
-        if decisions.is_empty() {
-            return;
-        }
-        if let Some(journal) = &mut self.journal {
-            let result = journal.record(decisions);
-            self.tell_journal(&result);
         }
     }
 
@@ -504,15 +394,6 @@ impl Post {
         });
         self.decide(decisions);
         self.settle(now);
-    }
-
-    /// Writes the last of it.
-    pub(super) fn close_journal(&mut self) {
-        if let Some(mut journal) = self.journal.take()
-            && let Err(why) = journal.flush()
-        {
-            error!("{why}");
-        }
     }
 
     /// Ends the announcers, each on a thread of its own.

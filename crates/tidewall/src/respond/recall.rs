@@ -46,6 +46,7 @@ pub(super) fn stand_in(mitigation: &Mitigation) -> Attack {
         packets: 0,
         bytes: 0,
         rates: TrafficCounters::default(),
+        opposite: TrafficCounters::default(),
         top: TopTuples::default(),
         samples: Vec::new(),
         filters: Vec::new(),

@@ -107,6 +107,7 @@ fn settings(mode: Mode) -> Settings {
     };
     settings.planner.fallback =
         DirectedResponses { incoming: response.clone(), outgoing: response };
+    settings.planner.rails.grace_after_start = Duration::ZERO;
     settings
 }
 
@@ -327,6 +328,56 @@ fn the_brake_withdraws_and_holds() {
     let question = Question::History { since: None, target: None, limit: 100 };
     let history = bench.ask(&question, 5).unwrap().to_string();
     assert!(history.contains("alice (uid 1000) (a mistake)"), "{history}");
+}
+
+#[test]
+fn just_after_the_start_people_are_told_and_routes_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(Mode::Automatic);
+    settings.planner.rails.grace_after_start = Duration::from_secs(5);
+    let mut bench = Bench::open(&settings, folder.path(), at(0));
+    bench.orders();
+    bench.event(AttackEventKind::Started, 1, 7, 2);
+    bench.post.settle(at(2));
+    assert_eq!(bench.bans(), ["notify 192.0.2.7 active"]);
+    let waits = bench.ask(&Question::Bans, 3).unwrap()["waits"].clone();
+    assert_eq!(waits, "waits: started 3 s ago");
+    // By hand nothing waits.
+    bench.ask(&ban("192.0.2.9", BanKind::Blackhole), 3).unwrap();
+    assert_eq!(bench.orders().len(), 1);
+    for second in 3..6 {
+        bench.post.tick(at(second));
+        let waits = second < 5;
+        assert_eq!(bench.orders().is_empty(), waits, "{second}");
+    }
+    assert!(bench.ask(&Question::Bans, 6).unwrap()["waits"].is_null());
+}
+
+#[test]
+fn a_repeat_victims_bans_grow_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(Mode::Automatic);
+    let mut bench = Bench::open(&settings, folder.path(), at(0));
+    bench.event(AttackEventKind::Started, 1, 7, 0);
+    bench.event(AttackEventKind::Ended, 1, 7, 3);
+    bench.post.settle(at(3));
+    bench.answered(7, MitigationOutcome::Applied, 3);
+    for second in 4..13 {
+        bench.post.tick(at(second));
+    }
+    bench.answered(7, MitigationOutcome::Withdrawn, 13);
+    assert_eq!(bench.bans(), [""; 0], "the ban of ten seconds is over");
+    // Killed, and started again: the second ban lasts twice as long.
+    drop(bench);
+    let mut bench = Bench::open(&settings, folder.path(), at(600));
+    bench.event(AttackEventKind::Started, 1, 7, 601);
+    bench.post.settle(at(601));
+    let bans = bench.ask(&Question::Bans, 601).unwrap();
+    for mitigation in bans["mitigations"].as_array().unwrap() {
+        assert_eq!(mitigation["round"], 1, "{bans}");
+        let lasts = bench.post.planner.mitigations().map(|m| m.ends.since(m.created).as_secs());
+        assert_eq!(lasts.collect::<Vec<_>>(), [20, 20]);
+    }
 }
 
 #[test]

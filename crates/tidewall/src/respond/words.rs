@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tidewall_engine::planner::{Change, Decided, Decision, Measure, Mode, Response};
+use tidewall_engine::planner::{Change, Decided, Decision, Measure, Mode, Refusal, Response};
 use tidewall_model::{Mitigation, MitigationKind, MitigationStatus};
 use tracing::{debug, info, warn};
 
@@ -24,18 +24,34 @@ pub(super) fn line(decision: &Decision) -> String {
     match &decision.what {
         Decided::Mitigation(change, mitigation) => of_mitigation(decision, change, mitigation),
         Decided::Refused(refused) => format!(
-            "no {} for {} ({}, group {}): {}",
+            "no {} for {} ({}, group {}): {}{}",
             kind_words(&refused.kind),
             refused.target,
             refused.direction,
             refused.group,
+            match refused.why {
+                Refusal::JustStarted { .. } => "",
+                _ => "refused because ",
+            },
             refused.why
         ),
         Decided::Held { who } => {
             format!("{who} has stopped all mitigation: nothing is done until somebody resumes")
         }
         Decided::Resumed { who } => format!("{who} lets mitigation go on"),
+        Decided::Remembered(victim) => format!(
+            "{} ({}, group {}) is remembered for its {} bans",
+            victim.target, victim.direction, victim.group, victim.bans
+        ),
+        Decided::Forgotten { target, direction } => {
+            format!("{target} ({direction}) is no repeat victim any more")
+        }
     }
+}
+
+/// Does a decision change anything that people asked for or see?
+pub(super) const fn is_news(decision: &Decision) -> bool {
+    !matches!(decision.what, Decided::Remembered(_) | Decided::Forgotten { .. })
 }
 
 fn of_mitigation(decision: &Decision, change: &Change, mitigation: &Mitigation) -> String {
@@ -81,8 +97,13 @@ fn kind_words(kind: &MitigationKind) -> &'static str {
 /// Writes a decision to the log. `quiet`: nobody is told of notices, so they are no news.
 pub(super) fn log(decision: &Decision, quiet: bool) {
     let line = line(decision);
-    let Decided::Mitigation(change, mitigation) = &decision.what else {
-        return warn!("{line}");
+    let (change, mitigation) = match &decision.what {
+        Decided::Mitigation(change, mitigation) => (change, mitigation),
+        _ if !is_news(decision) => return debug!("{line}"),
+        Decided::Refused(refused) if matches!(refused.why, Refusal::JustStarted { .. }) => {
+            return info!("{line}");
+        }
+        _ => return warn!("{line}"),
     };
     let id = mitigation.id.0;
     let failed = matches!(mitigation.status, MitigationStatus::Failed(_));

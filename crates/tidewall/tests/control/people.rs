@@ -4,10 +4,11 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::unistd::{Uid, User};
-use tidewall::control::{Peer, Rights};
+use tidewall::control::{Operators, Peer, Rights};
 
 use super::{Desk, Fake, said};
 
@@ -21,7 +22,7 @@ const NOBODY: u32 = 65_534;
 const STRANGER: u32 = 61_234;
 
 fn me() -> String {
-    let mut me = Peer { uid: Uid::effective().as_raw(), name: None };
+    let mut me = Peer { uid: Uid::effective().as_raw(), gid: 0, name: None };
     me.look_up();
     me.to_string()
 }
@@ -39,18 +40,28 @@ fn who_asks_comes_from_the_socket() {
 }
 
 /// Puts the program where another user can run it.
-fn program_for_others(desk: &Desk) {
-    let copy = desk.folder.path().join("tidewall");
+fn program_for_others(folder: &Path) {
+    let copy = folder.join("tidewall");
     fs::copy(env!("CARGO_BIN_EXE_tidewall"), &copy).unwrap();
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(desk.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 fn run_as(desk: &Desk, uid: u32, gid: u32, words: &[&str]) -> (i32, String, String) {
-    let output = Command::new(desk.folder.path().join("tidewall"))
+    run_in(desk.folder.path(), &desk.socket(), (uid, gid), words)
+}
+
+/// Runs the program of a folder as somebody else.
+fn run_in(
+    folder: &Path,
+    socket: &Path,
+    (uid, gid): (u32, u32),
+    words: &[&str],
+) -> (i32, String, String) {
+    let output = Command::new(folder.join("tidewall"))
         .args(words)
         .arg("--control")
-        .arg(desk.socket())
+        .arg(socket)
         .stdin(Stdio::null())
         .current_dir("/")
         .uid(uid)
@@ -67,7 +78,7 @@ fn the_sockets_group_may_ask_and_others_may_not() {
         return;
     }
     let desk = Desk::new(Fake::default());
-    program_for_others(&desk);
+    program_for_others(desk.folder.path());
     assert_eq!(fs::metadata(desk.socket()).unwrap().permissions().mode() & 0o777, 0o660);
     let (status, _, err) = run_as(&desk, NOBODY, NOBODY, &["ban", "192.0.2.7"]);
     assert_eq!(status, 2);
@@ -91,9 +102,10 @@ fn those_who_are_no_operators_may_look_and_change_nothing() {
         println!("skipped: only root can be somebody else");
         return;
     }
-    let rights = Rights { operators: Some(vec![NOBODY]) };
+    let operators = Operators { users: vec![NOBODY], groups: Vec::new() };
+    let rights = Rights { operators: Some(operators) };
     let desk = Desk::new(Fake { rights, ..Fake::default() });
-    program_for_others(&desk);
+    program_for_others(desk.folder.path());
     chown(desk.socket(), None, Some(NOBODY)).unwrap();
     for words in [&["ban", "192.0.2.7"][..], &["unban", "192.0.2.7"], &["panic"], &["resume"]] {
         let (status, out, err) = run_as(&desk, STRANGER, NOBODY, words);
@@ -119,6 +131,8 @@ fn every_change_has_its_line_in_the_log() {
     let log = service.log();
     let audit: Vec<&str> = log.lines().filter(|line| line.contains("\"ask\":")).collect();
     assert_eq!(audit.len(), 2, "{log}");
+    let refused = log.lines().filter(|line| line.contains("203.0.113.7")).count();
+    assert_eq!(refused, 1, "once is enough: {log}");
     let who = serde_json::Value::from(me()).to_string();
     for (line, level, ask) in [
         (audit[0], "INFO", "reload"),
@@ -128,4 +142,48 @@ fn every_change_has_its_line_in_the_log() {
         assert!(line.contains(&format!("\"who\":{who}")), "{line}");
         assert!(line.contains(ask), "{line}");
     }
+}
+
+#[test]
+fn operators_are_configured_and_a_reload_replaces_them() {
+    if !Uid::effective().is_root() {
+        println!("skipped: only root can be somebody else");
+        return;
+    }
+    let mut service = Service::prepared();
+    let operators = |list: &str| service.configure(&format!("[control]\noperators = {list}"));
+    operators("[65534]");
+    let text = fs::read_to_string(service.path("tidewall.toml")).unwrap();
+    service.run();
+    let folder = service.folder.path().to_owned();
+    program_for_others(&folder);
+    let socket = service.path("control.sock");
+    chown(&socket, None, Some(NOBODY)).unwrap();
+    let ask = |who, words: &[&str]| run_in(&folder, &socket, who, words);
+    let panic = |who| ask(who, &["panic"]).0;
+    let reload = |text: &str| {
+        fs::write(folder.join("tidewall.toml"), text).unwrap();
+        ask((0, 0), &["reload"])
+    };
+    assert_eq!((panic((NOBODY, NOBODY)), panic((STRANGER, NOBODY)), panic((0, 0))), (0, 1, 0));
+    assert_eq!(ask((STRANGER, NOBODY), &["status"]).0, 0, "whoever connects may look");
+    let (status, _, err) = ask((STRANGER, NOBODY), &["reload"]);
+    assert_eq!(status, 1);
+    assert!(err.contains("uid 61234 may look, but `reload` is for operators"), "{err}");
+
+    // Their names, and a group: what was learnt at the start is replaced.
+    let said = reload(&text.replace("65534", "\"@65534\"")).1;
+    assert!(said.contains("who may change something"), "{said}");
+    assert_eq!((panic((STRANGER, NOBODY)), panic((NOBODY, NOBODY))), (0, 0));
+    reload(&text.replace("[65534]", "[]"));
+    assert_eq!((panic((NOBODY, NOBODY)), panic((0, 0))), (1, 0));
+
+    // A name that nobody has changes nothing, and the answer says where it stands.
+    let (status, _, err) = reload(&text.replace("65534", "\"no-such-user\""));
+    assert_eq!(status, 1);
+    assert!(err.contains("there is no user \"no-such-user\"") && err.contains("toml:2:"), "{err}");
+    assert_eq!(panic((NOBODY, NOBODY)), 1);
+    reload(&text.replace("operators = [65534]", ""));
+    assert_eq!(panic((STRANGER, NOBODY)), 0, "left out, whoever can connect");
+    assert!(service.log().contains("uid 61234 was refused: reload"));
 }

@@ -123,6 +123,15 @@ fn the_brake_is_told_first() {
 }
 
 #[test]
+fn a_service_that_has_just_started_says_so() {
+    let answer = json!({ "held": null, "waits": "waits: started 3 s ago", "mitigations": [] });
+    assert_eq!(
+        Desk::answering("bans", answer).text(&["bans"]),
+        "Routes for attacks wait: started 3 s ago\nNothing is done about any target.\n"
+    );
+}
+
+#[test]
 fn actions_and_announcers_are_tables() {
     let answer = json!({
         "actions": [

@@ -309,7 +309,8 @@ fn tidewall_configuration(
     }
     if answer == Answer::Route {
         text += &router::speaker();
-        text += "[mitigation]\nmode = \"automatic\"\nladder = [\"notify\", \"blackhole\"]\n";
+        text += "[mitigation]\nmode = \"automatic\"\nladder = [\"notify\", \"blackhole\"]\n\
+                 [rails]\ngrace_after_start = \"0s\"\n";
     }
     if medium.is_mirror() {
         let engine = if medium == Medium::AfXdp { "af_xdp" } else { "af_packet" };

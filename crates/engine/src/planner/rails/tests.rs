@@ -96,6 +96,68 @@ fn caps_count_what_is_out_and_dry_runs_apart() {
     assert_eq!(rails.routes(), 3);
 }
 
+fn addresses(prefix: Prefix) -> u128 {
+    1 << (prefix.family().bits() - prefix.len())
+}
+
+/// Addresses of ours, network by network that no other holds.
+fn ours(networks: &[Prefix], family: Family) -> u128 {
+    let least = if family == Family::V4 { 8 } else { 7 };
+    let mut list: Vec<Prefix> =
+        networks.iter().copied().filter(|n| n.family() == family && n.len() >= least).collect();
+    list.sort();
+    list.dedup();
+    let alone = |n: &&Prefix| !list.iter().any(|other| other != *n && other.covers(**n));
+    list.iter().filter(alone).map(|n| addresses(*n)).sum()
+}
+
+#[test]
+fn at_most_a_share_of_our_addresses_is_blackholed() {
+    let host = |n: u32| Prefix::host(Address::v4(0xc633_6400 + n));
+    let policy = |largest_share| RailsPolicy {
+        largest_share,
+        shortest: Lengths { v4: 28, v6: 64 },
+        changes_per_minute: 1000,
+        most_routes: 1000,
+        ..RailsPolicy::default()
+    };
+    // A small network may always have some of its hosts blackholed, and not more.
+    let mut small = rails(&["198.51.100.0/24"], &policy(0.01));
+    let mut out: Vec<AllowedTarget> =
+        (0..16).map(|n| small.admit(&wish(&BLACKHOLE, host(n)), Timestamp(1)).unwrap()).collect();
+    let refused = small.admit(&wish(&BLACKHOLE, host(16)), Timestamp(1)).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "at most 16 of our IPv4 addresses may be blackholed at once (`largest_share`), and 16 are"
+    );
+    let others =
+        [MitigationKind::Divert, MitigationKind::FlowSpec(FilterRule::all(FilterAction::Discard))];
+    for kind in &others {
+        let target = if *kind == MitigationKind::Divert { p("198.51.100.0/24") } else { host(16) };
+        assert!(small.admit(&wish(kind, target), Timestamp(1)).is_ok(), "{kind} takes nothing off");
+    }
+    let dry = Wish { dry_run: true, ..wish(&BLACKHOLE, host(16)) };
+    assert!(small.admit(&dry, Timestamp(1)).is_ok(), "dry runs are counted apart");
+    assert!(small.readmit(&wish(&BLACKHOLE, host(17))).is_ok(), "a restart takes nothing down");
+    small.release(out.remove(0));
+    small.release(out.remove(0));
+    assert!(small.admit(&wish(&BLACKHOLE, host(16)), Timestamp(1)).is_ok());
+
+    // Networks that nest count once; half of 256 are eight times 16.
+    let mut half = rails(&["198.51.100.0/24", "198.51.100.128/25"], &policy(0.5));
+    for n in 0..8 {
+        let target = Prefix::containing(Address::v4(0xc633_6400 + n * 16), 28);
+        assert!(half.admit(&wish(&BLACKHOLE, target), Timestamp(1)).is_ok(), "{target}");
+    }
+    assert!(half.admit(&wish(&BLACKHOLE, host(200)), Timestamp(1)).is_err());
+    let mut v6 = rails(&["198.51.100.0/24", "2001:db8::/56"], &policy(0.01));
+    assert!(v6.admit(&wish(&BLACKHOLE, p("2001:db8::/64")), Timestamp(1)).is_ok(), "1 of 256");
+    assert!(v6.admit(&wish(&BLACKHOLE, p("2001:db8:0:1::/64")), Timestamp(1)).is_ok());
+    let third = v6.admit(&wish(&BLACKHOLE, p("2001:db8:0:2::/64")), Timestamp(1));
+    assert!(matches!(third, Err(Refusal::TooMuch { family: Family::V6, .. })), "{third:?}");
+    assert!(v6.admit(&wish(&BLACKHOLE, host(1)), Timestamp(1)).is_ok(), "each family by itself");
+}
+
 /// Prefixes that are likely to meet each other, and any other.
 fn prefix() -> impl Strategy<Value = Prefix> {
     let near = (any::<bool>(), 0u128..8, 0u8..=128).prop_map(|(v4, low, len)| {
@@ -159,21 +221,28 @@ proptest! {
     fn nothing_forbidden_comes_out(
         lists in (vec(prefix(), 0..4), vec(prefix(), 0..2), vec(prefix(), 0..2)),
         lengths in (lengths(), lengths()),
-        caps in (0..6usize, 0..4usize, 0..5u32),
+        caps in (0..6usize, 0..4usize, 0..5u32, prop_oneof![Just(0.0), Just(1.0), 0.0..1.0]),
         attempts in vec(attempt(), 1..60),
     ) {
         let (networks, protected, whitelist) = lists;
         let (shortest, shortest_diverted) = lengths;
-        let (most_routes, most_of_group, changes_per_minute) = caps;
-        let policy =
-            RailsPolicy { shortest, shortest_diverted, protected, most_routes, changes_per_minute };
+        let (most_routes, most_of_group, changes_per_minute, largest_share) = caps;
+        let policy = RailsPolicy {
+            shortest,
+            shortest_diverted,
+            protected,
+            most_routes,
+            changes_per_minute,
+            largest_share,
+            ..RailsPolicy::default()
+        };
         let good = |lengths: Lengths| {
             (24..=32).contains(&lengths.v4) && (48..=128).contains(&lengths.v6)
         };
         let rails = Rails::new(&policy, &networks, &whitelist);
         prop_assert_eq!(rails.is_ok(), good(shortest) && good(shortest_diverted));
         let Ok(mut rails) = rails else { return Ok(()) };
-        let mut out: Vec<(usize, AllowedTarget)> = Vec::new();
+        let mut out: Vec<(usize, u128, AllowedTarget)> = Vec::new();
         let mut admitted: Vec<u64> = Vec::new();
         let mut now = 0;
         for Attempt { kind, target, group, wait_ms, how } in attempts {
@@ -184,7 +253,7 @@ proptest! {
             let allowed = match how {
                 7 => {
                     if !out.is_empty() {
-                        rails.release(out.remove(0).1);
+                        rails.release(out.remove(0).2);
                     }
                     continue;
                 }
@@ -208,17 +277,25 @@ proptest! {
             if how != 6 {
                 admitted.push(now);
                 prop_assert!(out.len() < most_routes);
-                prop_assert!(out.iter().filter(|(g, _)| *g == group).count() < most_of_group);
+                prop_assert!(out.iter().filter(|(g, ..)| *g == group).count() < most_of_group);
                 let last_minute = admitted.iter().filter(|t| now - **t < 60_000).count();
                 prop_assert!(last_minute <= changes_per_minute as usize);
             }
-            out.push((group, allowed));
+            let off_the_net = if kind == BLACKHOLE { addresses(target) } else { 0 };
+            if how != 6 && off_the_net > 0 {
+                let same = out.iter().filter(|(.., a)| a.target().family() == target.family());
+                let sum: u128 = same.map(|(_, off_the_net, _)| off_the_net).sum();
+                let share = ours(&networks, target.family()) as f64 * largest_share;
+                prop_assert!(sum + off_the_net <= 16u128.max(share as u128));
+            }
+            out.push((group, off_the_net, allowed));
             prop_assert_eq!(rails.routes(), out.len());
         }
-        for (_, allowed) in out {
+        for (.., allowed) in out {
             rails.release(allowed);
         }
         prop_assert_eq!(rails.routes(), 0);
         prop_assert!(rails.lanes[0].groups.is_empty());
+        prop_assert_eq!(rails.lanes[0].blackholed, [0, 0]);
     }
 }

@@ -118,6 +118,7 @@ struct Run {
     world: World,
     /// Commands that actions have taken and not answered.
     taken: Vec<MitigationCommand>,
+    packets: u64,
     /// When routes were put up since the last clock step or restart.
     applied: Vec<u64>,
 }
@@ -134,6 +135,7 @@ impl Run {
             saved: Saved::default(),
             world: World::new(),
             taken: Vec::new(),
+            packets: 0,
             applied: Vec::new(),
         }
     }
@@ -142,6 +144,11 @@ impl Run {
     fn carry_out(&mut self, decisions: &[Decision], is_restart: bool) {
         for decision in decisions {
             match decision.effect() {
+                Effect::Remember(victim) => {
+                    self.forget_victim(&victim.target);
+                    self.saved.victims.push(victim.clone());
+                }
+                Effect::ForgetVictim(target, _) => self.forget_victim(target),
                 Effect::Keep(mitigation) => {
                     self.saved.mitigations.retain(|m| m.id != mitigation.id);
                     self.saved.mitigations.push(mitigation.clone());
@@ -168,10 +175,17 @@ impl Run {
         }
     }
 
+    /// All attacks come in.
+    fn forget_victim(&mut self, target: &Target) {
+        self.saved.victims.retain(|victim| victim.target != *target);
+    }
+
     fn event(&mut self, victim: usize, kind: AttackEventKind) {
         let target = Target::from_prefix(p(VICTIMS[victim].0));
         let group = if (2..4).contains(&victim) { "web" } else { "global" };
         let attack = attack(self.now, target, Direction::Incoming, group);
+        self.packets += 1;
+        let attack = Attack { packets: self.packets, ..attack };
         let time = at(self.now);
         let rule = |protocol| FilterRule { protocol, ..FilterRule::all(FilterAction::Discard) };
         let rules = [rule(Some(17)), rule(Some(6))];
@@ -302,11 +316,29 @@ impl Run {
         known.sort_by_key(|m| m.id);
         assert_eq!(saved, known, "the journal knows exactly what is");
         assert_eq!(self.saved.held.as_deref(), self.planner.held());
+        self.check_victims();
         let is_applied = |m: &&Mitigation| {
             !matches!(m.status, MitigationStatus::AwaitingApproval | MitigationStatus::Withdrawing)
         };
         let wanted: World = real().filter(is_applied).map(|m| (key(m), m.id)).collect();
         assert_eq!(self.world, wanted, "what is announced is what is wanted");
+    }
+
+    /// Whoever had a ban is known to the journal, and nobody else is.
+    fn check_victims(&self) {
+        for ((target, _), incident) in &self.planner.incidents {
+            let written = self.saved.victims.iter().find(|victim| victim.target == *target);
+            assert_eq!(written.is_some(), incident.written, "{target}");
+            if incident.bans > 0 && incident.written {
+                let bans = written.map(|victim| victim.bans);
+                // In the middle of a ban the ban itself says which it is.
+                assert!(bans == Some(incident.bans) || !incident.keys.is_empty(), "{target}");
+            }
+        }
+        let known = |victim: &Victim| {
+            self.planner.incidents.contains_key(&(victim.target.clone(), victim.direction))
+        };
+        assert!(self.saved.victims.iter().all(known));
     }
 
     fn check_rails(&self, m: &Mitigation) {
@@ -354,5 +386,6 @@ proptest! {
         let stats = run.planner.stats();
         prop_assert_eq!((stats.incidents, stats.routes), (0, 0));
         prop_assert!(run.saved.mitigations.is_empty() && run.world.is_empty());
+        prop_assert!(run.saved.victims.is_empty());
     }
 }

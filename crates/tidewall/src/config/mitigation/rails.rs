@@ -9,7 +9,7 @@ use tidewall_model::Prefix;
 use super::super::networks::NetworkSet;
 use super::super::sink::Sink;
 use super::super::table::{Typed, table};
-use super::super::value::within;
+use super::super::value::{Share, within};
 use super::super::whitelist::plain;
 use crate::journal::Retention;
 
@@ -53,6 +53,20 @@ table! {
         #[default = "60"]
         #[example = "30"]
         changes_per_minute: u32,
+
+        /// Most of our addresses of one IP version that may be blackholed at once, as a part of
+        /// all: a mistake must not take the whole network off the net. 16 addresses always may, so
+        /// that a small network is not without help. "100%" is no limit.
+        #[default = "\"1%\""]
+        #[example = "\"5%\""]
+        largest_share: Share,
+
+        /// So long after the start no attack gets a route, for counters are incomplete at first:
+        /// from 0s to 1h. People and scripts are told at once, bans by hand do not wait, and what
+        /// was up before the start is put up again at once.
+        #[default = "\"10s\""]
+        #[example = "\"30s\""]
+        grace_after_start: Duration,
     }
 }
 
@@ -132,6 +146,14 @@ impl RailsTable {
             protected: plain(self.protected.as_ref()),
             most_routes: count(&self.most_routes, default.most_routes as u32) as usize,
             changes_per_minute: count(&self.changes_per_minute, default.changes_per_minute),
+            largest_share: self.largest_share.as_ref().map_or(default.largest_share, |s| s.value.0),
+            grace_after_start: within(
+                self.grace_after_start.as_ref(),
+                &(Duration::ZERO..=RailsPolicy::LONGEST_GRACE),
+                "0s to 1h",
+                default.grace_after_start,
+                sink,
+            ),
         }
     }
 }

@@ -8,12 +8,12 @@ use tidewall_actions::routes::RouteSettings;
 use tidewall_actions::{Config, Secret};
 use tidewall_bgp::RouteAttributes;
 use tidewall_engine::Group;
-use tidewall_engine::planner::{Measure, Mode, PlannerPolicy, Response};
+use tidewall_engine::planner::{Measure, Mode, PlannerPolicy, RailsPolicy, Response};
 use tidewall_model::{Direction, Prefix};
 
 use super::super::actions::name;
 use super::super::mitigation::show_step;
-use super::super::quantity::show_time;
+use super::super::quantity::{show_number, show_time};
 use super::{ROWS, columns};
 use crate::respond::{AnnouncerSettings, Settings};
 
@@ -76,13 +76,17 @@ fn rails(text: &mut String, planner: &PlannerPolicy) {
     _ = writeln!(
         text,
         "  Rails: nothing above /{} and /{} is filtered or blackholed, diversions are /{} and /{}; \
-         at most {} routes, {} new ones a minute",
+         at most {} routes, {} new ones a minute; at most {}% of our addresses, or {}, blackholed; \
+         no route for an attack in the first {}",
         rails.shortest.v4,
         rails.shortest.v6,
         rails.shortest_diverted.v4,
         rails.shortest_diverted.v6,
         rails.most_routes,
         rails.changes_per_minute,
+        show_number(rails.largest_share * 100.0),
+        RailsPolicy::FEW,
+        show_time(rails.grace_after_start),
     );
     if !rails.protected.is_empty() {
         let shown: Vec<_> = rails.protected.iter().take(8).map(Prefix::to_string).collect();

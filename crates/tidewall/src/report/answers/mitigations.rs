@@ -19,6 +19,10 @@ pub fn bans(answer: &Value, now: Timestamp) -> String {
             "THE BRAKE IS PULLED, by {who}: nothing is done about attacks until `tidewall resume`"
         );
     }
+    if let Some(why) = answer["waits"].as_str() {
+        let why = why.strip_prefix("waits: ").unwrap_or(why);
+        _ = writeln!(out, "Routes for attacks wait: {why}");
+    }
     let head = [
         "ID",
         "TARGET",
