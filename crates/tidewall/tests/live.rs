@@ -309,6 +309,38 @@ fn a_reload_changes_where_it_listens_or_nothing_at_all() {
 }
 
 #[test]
+fn addresses_that_a_file_lists_are_ours_as_they_come_and_go() {
+    let mut service = Service::prepared();
+    let file = service.path("veip");
+    service.write(&format!(
+        "openvz_addresses = {file:?}\n{LIMITS}\n[listen]\nsflow = [\"127.0.0.1:{}\"]\n\
+         netflow = []\n",
+        service.sflow
+    ));
+    service.run();
+    let told = |service: &Service, what: &str| service.log().matches(what).count();
+    assert!(service.log().contains("networks that are ours: none"), "{}", service.log());
+    assert_eq!(told(&service, "cannot be read: No such file"), 1, "{}", service.log());
+    // As the kernel of OpenVZ writes it.
+    let list = "Version: 2.2\n  2001:db8:2:0:0:0:0:7          101\n   192.0.2.7        102\n";
+    fs::write(&file, list).unwrap();
+    service.wait_for("the addresses", |service| {
+        told(service, "ours are now 192.0.2.7/32, 2001:db8:2::7/128") == 1
+    });
+    let mut renderer = SflowRenderer::new(&SflowPlan::default());
+    flood(&mut renderer, service.sflow, 1000, || service.attacked().len() < 2);
+    fs::write(&file, list.replace("192.0.2.7 ", "")).unwrap();
+    service.wait_for("the change", |service| told(service, "ours are now 2001:db8:2::7/128") == 1);
+    service.wait_for("the end", |service| service.attacked() == ["2001:db8:2::7"]);
+    // Without the list things stay as they are, and that is told once.
+    fs::remove_file(&file).unwrap();
+    service.wait_for("the loss", |service| told(service, "its 1 addresses stay as they were") == 1);
+    assert_eq!(service.data(RELOAD)["reloaded"], "reloaded: nothing new");
+    assert_eq!(service.attacked(), ["2001:db8:2::7"]);
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+}
+
+#[test]
 fn commands_ask_a_running_service() {
     let mut service = Service::start(LIMITS);
     let socket = service.path("control.sock");
