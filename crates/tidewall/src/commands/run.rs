@@ -256,8 +256,7 @@ fn look_after(
             Ok(Message::Addresses) if follows_addresses(args, &running.loaded) => {
                 follow_addresses(args, running, "the machine's addresses have changed");
             }
-            Ok(Message::Addresses) => {}
-            Err(RecvTimeoutError::Timeout) => {}
+            Ok(Message::Addresses) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => bail!("nobody can end this process any more"),
         }
         let now = running.live.clock.elapsed();
