@@ -89,6 +89,7 @@ fn manual() -> ActionEvent {
         class: AttackClass::Unknown,
         vectors: Vec::new(),
         rates: TrafficCounters::default(),
+        opposite: TrafficCounters::default(),
         peak_pps: 0,
         peak_bps: 0,
         peak_flows: 0,
@@ -98,9 +99,8 @@ fn manual() -> ActionEvent {
         samples: Vec::new(),
         ..event.attack
     };
-    let opposite_rates = TrafficCounters::default();
     let note = "ann: ticket 4711".to_owned();
-    ActionEvent { attack, opposite_rates, manual: true, note, frames: Vec::new(), ..event }
+    ActionEvent { attack, manual: true, note, frames: Vec::new(), ..event }
 }
 
 /// TCP, so that flags are seen too.

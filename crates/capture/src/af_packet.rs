@@ -5,6 +5,7 @@
 use std::io;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use libc::sock_filter;
@@ -16,6 +17,9 @@ use crate::{FrameSink, OpenError, ReceiveError, SourceStatistics, interface, lib
 
 mod block;
 mod ring;
+mod shift;
+
+pub use shift::Shift;
 
 use block::BlockFrames;
 use ring::Ring;
@@ -140,6 +144,9 @@ pub struct AfPacketSource {
     index: u32,
     link: LinkType,
     statistics: SourceStatistics,
+    shift: Arc<Shift>,
+    /// A frame behind the beginning of the shift was seen.
+    begun: bool,
     /// The interface was seen going down, and nothing has come since.
     down: bool,
 }
@@ -158,9 +165,9 @@ impl AfPacketSource {
         sockets: NonZeroUsize,
     ) -> Result<Vec<Self>, OpenError> {
         let mut group = Vec::with_capacity(sockets.get());
-        let mut id = None;
+        let (mut id, shift) = (None, Arc::<Shift>::default());
         for _ in 0..sockets.get() {
-            let source = Self::closed(config)?;
+            let source = Self { shift: Arc::clone(&shift), ..Self::closed(config)? };
             if sockets.get() > 1 {
                 id = Some(source.join(config, id)?);
             }
@@ -205,6 +212,8 @@ impl AfPacketSource {
             index,
             link,
             statistics: SourceStatistics::default(),
+            shift: Arc::default(),
+            begun: false,
             down: false,
         })
     }
@@ -256,6 +265,11 @@ impl AfPacketSource {
         let_nothing_in(&self.socket)
     }
 
+    /// When the frames of this socket's group are handed over; all are, unless this is changed.
+    pub fn shift(&self) -> Arc<Shift> {
+        Arc::clone(&self.shift)
+    }
+
     /// What the frames begin with.
     pub fn link_type(&self) -> LinkType {
         self.link
@@ -289,8 +303,16 @@ impl AfPacketSource {
 
     fn take_block(&mut self, sink: &mut impl FrameSink) -> Option<usize> {
         let block = self.ring.block()?;
-        let (mut count, mut bytes, mut truncated) = (0, 0, 0);
+        let bounds = self.shift.bounds(self.begun);
+        let (mut count, mut others, mut bytes, mut truncated) = (0, 0, 0, 0);
         for frame in BlockFrames::new(block) {
+            if let Some(bounds) = bounds {
+                self.begun |= bounds.have_begun(frame.time);
+                if !bounds.have(frame.time) {
+                    others += 1;
+                    continue;
+                }
+            }
             count += 1;
             bytes += u64::from(frame.wire_length);
             truncated += u64::from(frame.truncated);
@@ -301,7 +323,7 @@ impl AfPacketSource {
         self.statistics.received += count as u64;
         self.statistics.bytes += bytes;
         self.statistics.truncated += truncated;
-        Some(count)
+        Some(count + others)
     }
 
     /// Takes the socket's error. An interface that goes down says so once; the socket goes on by

@@ -33,7 +33,7 @@ mod whitelist;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tidewall_engine::{FilterSettings, Policy};
 use tidewall_model::Prefix;
@@ -53,7 +53,7 @@ use detection::DetectionTable;
 use flows::FlowsTable;
 use frames::FramesTable;
 use groups::GroupTable;
-use listen::{ListenTable, ServiceTable};
+use listen::{ListenTable, ServiceTable, Text, text};
 use mirror::MirrorTable;
 use mitigation::{HistoryTable, ManualTable, MitigationTable, RailsTable};
 use networks::NetworkSet;
@@ -88,6 +88,11 @@ table! {
         #[default = "false"]
         #[example = "true"]
         own_addresses: bool,
+
+        /// A file with a list of addresses: each of them is one of our networks, by itself, as they
+        /// come and go. OpenVZ has the addresses of its containers in one. Left out, none.
+        #[example = "\"/proc/vz/veip\""]
+        openvz_addresses: Text,
 
         #[default = "{}"]
         thresholds: ThresholdsTable,
@@ -175,6 +180,8 @@ pub struct Loaded {
     pub policy: Policy,
     /// Are the machine's own addresses ours, besides the networks?
     pub own_addresses: bool,
+    /// A file whose addresses are ours, besides the networks.
+    pub openvz_addresses: Option<PathBuf>,
     /// How frames are counted.
     pub frames: Frames,
     /// How export datagrams are read.
@@ -201,6 +208,7 @@ impl Default for Loaded {
         Self {
             policy: Policy::for_networks(Vec::new()),
             own_addresses: false,
+            openvz_addresses: None,
             frames: Frames::default(),
             flows: Flows::default(),
             listen: Listen::default(),
@@ -321,6 +329,7 @@ impl Root {
         Loaded {
             policy,
             own_addresses: self.own_addresses.as_ref().is_some_and(|typed| typed.value),
+            openvz_addresses: text(self.openvz_addresses).map(PathBuf::from),
             mirrors,
             frames: value_or_default(self.frames).resolve(sink),
             flows: value_or_default(self.flows).resolve(sink),

@@ -104,9 +104,10 @@ impl Live {
             orders.send(Order::Join(answer)).ok().context(ended)?;
             told.recv().context(ended)
         };
-        let mut new = self.crew.change(plan, self.state.as_ref(), hire)?;
-        let workers_changed = !new.is_empty();
+        let changed = self.crew.change(plan, self.state.as_ref(), hire);
         self.hub.set_roster(self.crew.roster());
+        let mut new = changed?;
+        let workers_changed = !new.is_empty();
         let old = &self.plan;
         let named = [
             ("networks and limits", plan.policy != old.policy),

@@ -139,7 +139,8 @@ fn templates_are_known_after_a_restart() {
     assert_eq!(status["drops"]["no_template"], Value::Null, "{status}");
     // A damaged file is told and ignored.
     assert_eq!(service.end("-TERM").0, Some(0));
-    let file = service.path("state").join(format!("netflow-{}-0.templates", service.netflow));
+    let file =
+        service.path("state").join(format!("netflow-{}-127.0.0.1-0.templates", service.netflow));
     let mut bytes = fs::read(&file).unwrap();
     bytes[40] ^= 1;
     fs::write(&file, bytes).unwrap();
@@ -263,6 +264,64 @@ fn a_reload_under_load_loses_no_datagram_and_no_template() {
 }
 
 #[test]
+fn templates_of_workers_that_are_no_more_outlive_a_crash() {
+    let mut service = Service::prepared();
+    let port = service.netflow;
+    let lines = |workers: usize| {
+        format!("workers = {workers}\nsflow = []\nnetflow = [\"127.0.0.1:{port}\"]")
+    };
+    service.write(&format!("networks = [\"192.0.2.0/24\"]\n[listen]\n{}\n", lines(4)));
+    service.run();
+    // Templates are sent once; every flow has a datagram of its own.
+    let plan = FlowCachePlan { template_datagrams: 1_000_000, ..FlowCachePlan::default() };
+    let plan = FlowCachePlan { template_interval: Duration::from_hours(1), ..plan };
+    let plan = FlowCachePlan { entries: 1, records: 1, ..plan };
+    let mut exporters: Vec<_> = (1..=16)
+        .map(|n| {
+            let socket = UdpSocket::bind(format!("127.0.0.{n}:0")).unwrap();
+            (socket, FlowCacheRenderer::new(FlowProtocol::NetflowV9, &plan))
+        })
+        .collect();
+    let (mut sent, mut number) = (0, 0);
+    let mut send = |service: &mut Service, before: u64| {
+        for _ in 0..10 {
+            number += 1;
+            for (socket, renderer) in &mut exporters {
+                let time = tidewall_model::Timestamp::from_parts(1_790_000_000 + number, 0);
+                let record = FlowRecord { time, ..record(false, 1, number as u32) };
+                renderer
+                    .render(&record, &mut |_, message| {
+                        socket.send_to(message, ("127.0.0.1", port)).unwrap();
+                        sent += 1;
+                    })
+                    .unwrap();
+            }
+        }
+        service.wait_for("all of it", |service| service.source("received") >= sent - before);
+        assert_eq!(service.status()["drops"], serde_json::json!({}));
+        sent
+    };
+    send(&mut service, 0);
+    assert_eq!(listen(&service, &lines(1))["ok"], true);
+    let before = send(&mut service, 0);
+    let files = |service: &Service| {
+        let list = fs::read_dir(service.path("state")).unwrap().flatten();
+        let list = list.map(|file| file.file_name().into_string().unwrap());
+        let mut list: Vec<_> = list.filter(|name| name.starts_with("netflow-")).collect();
+        list.sort();
+        list
+    };
+    let only = [format!("netflow-{port}-127.0.0.1-0.templates")];
+    service.wait_for("one file", |service| files(service) == only);
+    service.end("-KILL");
+    service.write(&format!("networks = [\"192.0.2.0/24\"]\n[listen]\n{}\n", lines(3)));
+    service.run();
+    send(&mut service, before);
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+    assert_eq!(files(&service).len(), 3);
+}
+
+#[test]
 fn a_reload_changes_where_it_listens_or_nothing_at_all() {
     let mut service = Service::start(LIMITS);
     let (sflow, netflow) = (service.sflow, service.netflow);
@@ -305,6 +364,38 @@ fn a_reload_changes_where_it_listens_or_nothing_at_all() {
     let said = service.data(RELOAD)["reloaded"].as_str().unwrap().to_owned();
     assert!(said.contains(&format!("received from: sflow 127.0.0.1:{sflow}")), "{said}");
     assert!(said.ends_with("[service] is new and takes effect when the service is restarted"));
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+}
+
+#[test]
+fn addresses_that_a_file_lists_are_ours_as_they_come_and_go() {
+    let mut service = Service::prepared();
+    let file = service.path("veip");
+    service.write(&format!(
+        "openvz_addresses = {file:?}\n{LIMITS}\n[listen]\nsflow = [\"127.0.0.1:{}\"]\n\
+         netflow = []\n",
+        service.sflow
+    ));
+    service.run();
+    let told = |service: &Service, what: &str| service.log().matches(what).count();
+    assert!(service.log().contains("networks that are ours: none"), "{}", service.log());
+    assert_eq!(told(&service, "cannot be read: No such file"), 1, "{}", service.log());
+    // As the kernel of OpenVZ writes it.
+    let list = "Version: 2.2\n  2001:db8:2:0:0:0:0:7          101\n   192.0.2.7        102\n";
+    fs::write(&file, list).unwrap();
+    service.wait_for("the addresses", |service| {
+        told(service, "ours are now 192.0.2.7/32, 2001:db8:2::7/128") == 1
+    });
+    let mut renderer = SflowRenderer::new(&SflowPlan::default());
+    flood(&mut renderer, service.sflow, 1000, || service.attacked().len() < 2);
+    fs::write(&file, list.replace("192.0.2.7 ", "")).unwrap();
+    service.wait_for("the change", |service| told(service, "ours are now 2001:db8:2::7/128") == 1);
+    service.wait_for("the end", |service| service.attacked() == ["2001:db8:2::7"]);
+    // Without the list things stay as they are, and that is told once.
+    fs::remove_file(&file).unwrap();
+    service.wait_for("the loss", |service| told(service, "its 1 addresses stay as they were") == 1);
+    assert_eq!(service.data(RELOAD)["reloaded"], "reloaded: nothing new");
+    assert_eq!(service.attacked(), ["2001:db8:2::7"]);
     assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
 }
 

@@ -15,6 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lab::{Lab, frame, ip, ready, until};
@@ -216,6 +217,49 @@ fn mirrors_come_and_go_by_a_reload() {
     all(&mut service);
     assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
     restored(&lab);
+}
+
+#[test]
+fn a_reload_under_load_counts_each_frame_once() {
+    if !ready("a_reload_under_load_counts_each_frame_once") {
+        return;
+    }
+    let lab = Lab::new();
+    let mirror =
+        |more: &str| format!("[[mirror]]\nengine = \"af_packet\"\ninterfaces = [\"tw1\"]\n{more}");
+    let mut service = started(&lab, &mirror(""));
+    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (sender, frames) = (lab.frame_sender(), frames());
+            for bunch in frames.chunks(20).cycle() {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                sender.send_all(bunch);
+                sent.fetch_add(bunch.len() as u64, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        for more in ["workers = 2\n", "filter = \"not port 22\"\n", "workers = 3\n", ""] {
+            std::thread::sleep(Duration::from_millis(200));
+            service.write(&format!("{POLICY}{}", mirror(more)));
+            let answer = service.ask(service::RELOAD).unwrap();
+            assert_eq!(answer["ok"], true, "{answer}");
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        stop.store(true, Ordering::Relaxed);
+    });
+    let sent = sent.into_inner();
+    assert!(sent > 2000, "{sent} frames are no load");
+    // A frame may come at the very moment: the kernel stamps it for each of both.
+    service.wait_for("the frames", |service| service.source("received") + 4 >= sent);
+    std::thread::sleep(Duration::from_millis(1200));
+    let status = service.status();
+    let received = service.source("received");
+    assert!(received.abs_diff(sent) <= 4, "{received} of {sent}: {status}");
+    assert_eq!(status["received"]["dropped_by_kernel"], 0, "{status}");
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
 }
 
 #[test]

@@ -7,9 +7,11 @@
 mod answer;
 mod lab;
 mod latency;
+mod quiet;
 mod receiver;
 mod report;
 mod router;
+mod workers;
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -36,8 +38,12 @@ pub(crate) struct Options {
     rate: u32,
     /// Only these parts.
     #[arg(long, value_enum, value_delimiter = ',', requires = "live",
-          default_values = ["cost", "ceiling", "memory", "latency", "script", "route"])]
+          default_values = ["cost", "ceiling", "memory", "latency", "script", "route", "workers",
+                            "quiet"])]
     parts: Vec<Part>,
+    /// Seconds of the part `quiet`.
+    #[arg(long, default_value_t = 600, requires = "live")]
+    quiet_seconds: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -54,6 +60,10 @@ enum Part {
     Script,
     /// From the first packet of an attack to the route in a router's table.
     Route,
+    /// Two workers beside one.
+    Workers,
+    /// False events in rough traffic below the limit.
+    Quiet,
 }
 
 /// What carries the load.
@@ -188,6 +198,12 @@ pub(super) fn run(options: &Options) -> Result<String> {
         let there = router::is_there();
         let list = there.then(|| answer::measure(&bench, Answer::Route)).transpose()?;
         text += &report::routes(list.as_deref());
+    }
+    if wants(Part::Workers) {
+        text += &workers::table(&bench)?;
+    }
+    if wants(Part::Quiet) {
+        text += &quiet::table(&bench)?;
     }
     Ok(text)
 }

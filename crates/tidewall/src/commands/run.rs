@@ -21,6 +21,7 @@ use crate::config::{self, Loaded, Style};
 use crate::control::{Asked, Question, Rights, Server, SharedRights, Socket, answer as answers};
 use crate::live::clock::Clock;
 use crate::live::hub::Hub;
+use crate::live::networks::AddressFile;
 use crate::live::state;
 use crate::live::{Live, Plan, Sources, Standing, networks};
 use crate::log::{self, LogFormat};
@@ -31,6 +32,8 @@ use crate::respond::{self, Handle, Prepared, Responder};
 
 /// The main thread looks after things so often when nothing happens.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A file of addresses is read again so often: there is no telling when it changes.
+const READ_EVERY: Duration = Duration::from_secs(5);
 /// A clock that was set by more than this is told, in seconds.
 const STEP: f64 = 2.0;
 
@@ -61,6 +64,8 @@ struct Running {
     responder: Responder,
     rights: Arc<SharedRights>,
     loaded: Loaded,
+    /// The addresses that a file lists as ours.
+    listed: AddressFile,
 }
 
 /// What the main thread is told.
@@ -78,7 +83,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     log::start(args.log);
     let service = loaded.service.clone();
     let pid_file = service.pid_file.as_deref().map(PidFile::claim).transpose()?;
-    let plan = plan_of(args, &loaded)?;
+    let listed = AddressFile::default().go_on_with(loaded.openvz_addresses.as_deref());
+    let plan = plan_of(args, &loaded, &listed)?;
     let sources = Sources::open(&plan)?;
     let control = args.control.clone().unwrap_or_else(|| service.control.clone());
     let mut ours = vec![control.clone()];
@@ -114,7 +120,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     rights.set(loaded.rights.clone());
     let server = serve(control, &live, responder.handle(), Arc::clone(&rights), messages)?;
     _ = sd_notify::notify(&[NotifyState::Ready]);
-    let mut running = Running { live, responder, rights, loaded };
+    let mut running = Running { live, responder, rights, loaded, listed };
     let result = look_after(args, &mut running, &inbox);
     let Running { live, responder, .. } = running;
     _ = sd_notify::notify(&[NotifyState::Stopping]);
@@ -164,17 +170,21 @@ fn load(args: &RunArgs) -> anyhow::Result<Option<Loaded>> {
     }
 }
 
-fn plan_of(args: &RunArgs, loaded: &Loaded) -> anyhow::Result<Plan> {
+fn plan_of(args: &RunArgs, loaded: &Loaded, listed: &AddressFile) -> anyhow::Result<Plan> {
     let mut policy = loaded.policy.clone();
     if !args.network.is_empty() {
         policy.networks.clone_from(&args.network);
     }
-    if loaded.own_addresses {
+    if loaded.own_addresses || listed.is_there() {
         let covered = |host: &Prefix| policy.networks.iter().any(|network| network.covers(*host));
-        let mut own = networks::own_hosts()?;
-        own.retain(|host| !covered(host));
-        policy.networks.append(&mut own);
+        let mut hosts = listed.hosts().to_vec();
+        if loaded.own_addresses {
+            hosts.append(&mut networks::own_hosts()?);
+        }
+        hosts.retain(|host| !covered(host));
+        policy.networks.append(&mut hosts);
         policy.networks.sort();
+        policy.networks.dedup();
     } else if policy.networks.is_empty() {
         policy.networks = networks::own_networks()?;
     }
@@ -190,7 +200,8 @@ fn plan_of(args: &RunArgs, loaded: &Loaded) -> anyhow::Result<Plan> {
 
 /// Do our networks follow the machine's addresses?
 fn follows_addresses(args: &RunArgs, loaded: &Loaded) -> bool {
-    loaded.own_addresses || (args.network.is_empty() && loaded.policy.networks.is_empty())
+    let without = args.network.is_empty() && loaded.policy.networks.is_empty();
+    loaded.own_addresses || (without && loaded.openvz_addresses.is_none())
 }
 
 /// Networks as text for people.
@@ -236,7 +247,7 @@ fn look_after(
 ) -> anyhow::Result<()> {
     let watchdog = sd_notify::watchdog_enabled().map(|interval| interval / 2);
     let wait = watchdog.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
-    let mut step_told = 0.0;
+    let (mut step_told, mut read) = (0.0, running.live.clock.elapsed());
     loop {
         match inbox.recv_timeout(wait) {
             Ok(Message::Signal(SIGHUP)) => match reload(args, running) {
@@ -245,9 +256,18 @@ fn look_after(
             },
             Ok(Message::Signal(_)) => return Ok(()),
             Ok(Message::Reload(answer)) => _ = answer.send(reload(args, running)),
-            Ok(Message::Addresses) => follow_addresses(args, running),
-            Err(RecvTimeoutError::Timeout) => {}
+            Ok(Message::Addresses) if follows_addresses(args, &running.loaded) => {
+                follow_addresses(args, running, "the machine's addresses have changed");
+            }
+            Ok(Message::Addresses) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => bail!("nobody can end this process any more"),
+        }
+        let now = running.live.clock.elapsed();
+        if now.saturating_sub(read) >= READ_EVERY {
+            read = now;
+            if running.listed.read() {
+                follow_addresses(args, running, "other addresses are listed as ours");
+            }
         }
         let live = &mut running.live;
         match live.mend() {
@@ -269,17 +289,12 @@ fn look_after(
     }
 }
 
-/// Goes by the networks that the machine has now.
-fn follow_addresses(args: &RunArgs, running: &mut Running) {
-    let Running { live, responder, loaded, .. } = running;
-    if !follows_addresses(args, loaded) {
-        return;
-    }
-    match plan_of(args, loaded) {
+/// Goes by the networks that are ours now, for a reason.
+fn follow_addresses(args: &RunArgs, running: &mut Running, reason: &str) {
+    let Running { live, responder, loaded, listed, .. } = running;
+    match plan_of(args, loaded, listed) {
         Ok(plan) if live.networks() != plan.policy.networks => {
-            info!("the machine's addresses have changed; ours are now {}", {
-                list(&plan.policy.networks)
-            });
+            info!("{reason}; ours are now {}", list(&plan.policy.networks));
             match live.reload(&plan) {
                 Ok(_) => _ = responder.reload(&loaded.respond, &plan.policy),
                 Err(error) => warn!("{}", live.explain(&error)),
@@ -304,16 +319,17 @@ fn reload(args: &RunArgs, running: &mut Running) -> Result<String, String> {
         for warning in &new.warnings {
             warn!("{warning}");
         }
-        let Running { live, responder, rights, loaded } = running;
+        let Running { live, responder, rights, loaded, listed } = running;
         let told = |error: anyhow::Error| format!("{error:#}");
-        let plan = plan_of(args, &new).map_err(told)?;
+        let file = listed.go_on_with(new.openvz_addresses.as_deref());
+        let plan = plan_of(args, &new, &file).map_err(told)?;
         respond::check(&new.respond).map_err(told)?;
         let mut said = live.reload(&plan).map_err(|error| live.explain(&error))?;
         if new.rights != loaded.rights {
             rights.set(new.rights.clone());
             said.push_str("; who may change something");
         }
-        *loaded = new;
+        (*loaded, *listed) = (new, file);
         let also = responder.reload(&loaded.respond, &plan.policy);
         if !also.is_empty() {
             said = format!("{said}; {also}");

@@ -103,6 +103,7 @@ pub fn parse(
     Ok(Loaded {
         policy: understood.policy,
         own_addresses: understood.reference.switch("monitor_local_ip_addresses"),
+        openvz_addresses: understood.reference.openvz_addresses(),
         frames: understood.frames,
         flows: understood.reference.flows(),
         listen: understood.reference.listen(),

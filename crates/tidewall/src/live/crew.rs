@@ -3,7 +3,10 @@
 //! counter starts anew. What only an operator can mend is told once.
 
 mod change;
+#[cfg(test)]
+mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -11,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::bail;
+use tidewall_capture::af_packet::Shift;
 use tidewall_capture::udp::UdpPort;
 use tidewall_model::SamplingRate;
 use tracing::{error, info};
@@ -20,12 +24,15 @@ use super::frames::FrameTap;
 use super::hub::Roster;
 use super::shards::{SharedShard, SharedShards};
 use super::sources::{OpenSite, Opened, Site, Sources};
-use super::state::State;
+use super::state::{State, StateFile};
 use super::worker::{Adjustment, Memory, Word, Worker, WorkerReport, WorkerStatus};
 use super::{Plan, spawn};
 
 /// Time between two attempts to open a mirror again.
 const TRY_EVERY: Duration = Duration::from_secs(1);
+
+/// A worker looks at what it is told ten times a second.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How the crew as a whole does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +63,8 @@ struct Team {
     site: Site,
     sampling: SamplingRate,
     port: Option<UdpPort>,
+    /// When frames of AF_PACKET are taken.
+    shift: Option<Arc<Shift>>,
     posts: Vec<Post>,
     /// What was told when it could not be received from.
     told: Option<String>,
@@ -80,6 +89,13 @@ impl Post {
         _ = self.words.send(word);
     }
 
+    /// What it knows; nothing when it does not answer.
+    fn memory(&self) -> Option<Vec<u8>> {
+        let (answer, told) = channel();
+        self.tell(Word::Remember(answer));
+        told.recv_timeout(PATIENCE).ok().map(|memory| memory.image)
+    }
+
     /// Waits for its end, and gives what it has counted.
     fn end(self) -> anyhow::Result<WorkerReport> {
         if self.thread.join().is_err() {
@@ -90,6 +106,7 @@ impl Post {
 }
 
 /// What a worker begins with.
+#[derive(Clone, Copy)]
 pub(super) struct Start<'a> {
     pub(super) plan: &'a Plan,
     pub(super) state: Option<&'a State>,
@@ -112,6 +129,9 @@ impl Crew {
             let team = crew.team(open, &start, &mut hire)?;
             crew.teams.push(team);
         }
+        if let Some(state) = state {
+            crew.tidy(state);
+        }
         Ok(crew)
     }
 
@@ -119,15 +139,71 @@ impl Crew {
         &mut self,
         open: OpenSite,
         start: &Start<'_>,
-        mut hire: impl FnMut() -> anyhow::Result<SharedShard>,
+        hire: impl FnMut() -> anyhow::Result<SharedShard>,
     ) -> anyhow::Result<Team> {
-        let OpenSite { site, sampling, port, sources } = open;
+        let OpenSite { site, sampling, port, shift, sources } = open;
+        let posts = self.employ(sources, start, hire)?;
+        Ok(Team { site, sampling, port, shift, posts, told: None })
+    }
+
+    /// A worker for each of the sources. When one cannot be started, none is there afterwards.
+    fn employ(
+        &mut self,
+        sources: Vec<(String, Opened)>,
+        start: &Start<'_>,
+        mut hire: impl FnMut() -> anyhow::Result<SharedShard>,
+    ) -> anyhow::Result<Vec<Post>> {
         let mut posts = Vec::new();
         for (name, opened) in sources {
             let status = Arc::new(WorkerStatus::new(name));
-            posts.push(self.post(opened, start, hire()?, status)?);
+            match hire().and_then(|shard| self.post(opened, start, shard, status)) {
+                Ok(post) => posts.push(post),
+                Err(error) => {
+                    self.dismiss(posts);
+                    return Err(error);
+                }
+            }
         }
-        Ok(Team { site, sampling, port, posts, told: None })
+        Ok(posts)
+    }
+
+    /// Has workers leave, and waits for them. What they have counted stays.
+    fn dismiss(&mut self, posts: Vec<Post>) {
+        for post in &posts {
+            post.tell(Word::Leave);
+        }
+        for post in posts {
+            match post.end() {
+                Ok(report) => self.left.count(&report),
+                Err(fault) => error!("{fault:#}"),
+            }
+        }
+    }
+
+    /// Has files of templates removed that no worker has any more, once those who are there have
+    /// written what was in them.
+    fn tidy(&self, state: &State) {
+        // By port, because what is known of a port is known to all of its workers.
+        let mut ports: BTreeMap<u16, Vec<(StateFile, &Post)>> = BTreeMap::new();
+        for team in &self.teams {
+            let Some(address) = team.site.templates() else { continue };
+            let workers = (0..).zip(&team.posts);
+            let files = workers.map(|(number, post)| (state.file(address, number), post));
+            ports.entry(address.port()).or_default().extend(files);
+        }
+        for (port, workers) in ports {
+            let others = state.others(port, workers.iter().map(|(file, _)| file));
+            if others.is_empty() {
+                continue;
+            }
+            let write = |(file, post): &(StateFile, &Post)| {
+                post.memory().map(|image| file.write(image)).is_some()
+            };
+            // A worker that does not answer has its reasons, and the files can wait.
+            if workers.iter().all(write) {
+                state.remove(others);
+            }
+        }
     }
 
     fn post(
@@ -254,13 +330,28 @@ impl Crew {
             bail!("it has {is} queues now and had {was} at the start: restart the service");
         }
         let start = Start { plan, state: None, memories: &[] };
+        let mut posts = Vec::new();
         for (number, (_, opened)) in open.sources.into_iter().enumerate() {
             let post = &self.teams[at].posts[number];
             let (shard, status) = (post.shard.clone(), Arc::clone(&post.status));
-            let post = self.post(opened, &start, shard, status)?;
-            info!("{}: is received from again", post.status.name);
-            self.teams[at].posts[number] = post;
+            match self.post(opened, &start, shard, status) {
+                Ok(post) => posts.push(post),
+                Err(error) => {
+                    // Tried again when they have ended; their places report what they count.
+                    for post in posts {
+                        let status = Arc::clone(&post.status);
+                        post.tell(Word::Leave);
+                        _ = post.end();
+                        status.fail("it was opened again, and a thread could not be started");
+                    }
+                    return Err(error);
+                }
+            }
         }
+        for post in &posts {
+            info!("{}: is received from again", post.status.name);
+        }
+        (self.teams[at].posts, self.teams[at].shift) = (posts, open.shift);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ mod ring;
 mod tests;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, TryLockError};
+use std::sync::{Arc, PoisonError, TryLockError, Weak};
 
 use tidewall_actions::CapturedFrame;
 use tidewall_model::{Direction, FlowRecord, Target, Timestamp};
@@ -39,7 +39,14 @@ fn locked<T>(lock: &Lock<T>) -> Guard<'_, T> {
 #[derive(Debug, Default)]
 pub struct FrameTap {
     shared: Arc<Shared>,
-    places: Lock<Vec<Arc<Place>>>,
+    meeting: Lock<Meeting>,
+}
+
+/// Where those who ask find the workers, and new workers the captures that go on.
+#[derive(Debug, Default)]
+struct Meeting {
+    places: Vec<Arc<Place>>,
+    captures: Vec<Weak<Capture>>,
 }
 
 /// What became of the frames since the start.
@@ -105,16 +112,19 @@ impl Place {
 }
 
 impl FrameTap {
-    /// The end of one worker.
+    /// The end of one worker. It takes part in the captures that go on.
     pub fn worker(&self) -> WorkerTap {
-        let mut places = locked(&self.places);
+        let mut meeting = locked(&self.meeting);
+        let Meeting { places, captures } = &mut *meeting;
         // A worker that has ended let go of its place.
         places.retain(|place| Arc::strong_count(place) > 1);
         let mut ring = Ring::new(places.len() as u64 + 1);
         if self.is_enabled() {
             ring.open();
         }
-        let store = Store { ring, followed: Vec::with_capacity(MOST_FOLLOWED) };
+        let mut followed = Vec::with_capacity(MOST_FOLLOWED);
+        followed.extend(captures.iter().filter_map(Weak::upgrade).filter(|c| c.wants_more()));
+        let store = Store { ring, followed };
         let place = Arc::new(Place { store: Lock::new(store), waiting: AtomicU32::new(0) });
         places.push(Arc::clone(&place));
         WorkerTap { shared: Arc::clone(&self.shared), place }
@@ -123,9 +133,12 @@ impl FrameTap {
     /// Switches it on or off, from the workers' next batches on. On, each worker that sees frames
     /// has a ring of 4,096 of them, 1.3 MB. Off, all of that is given back.
     pub fn enable(&self, on: bool) {
-        let places = locked(&self.places);
+        let mut meeting = locked(&self.meeting);
         self.shared.on.store(on, Ordering::Relaxed);
-        for place in places.iter() {
+        if !on {
+            meeting.captures.clear();
+        }
+        for place in &meeting.places {
             place.with(|store| {
                 if on {
                     store.ring.open();
@@ -153,7 +166,7 @@ impl FrameTap {
         most: usize,
     ) -> Vec<CapturedFrame> {
         let Some(wanted) = Wanted::of(target, direction) else { return Vec::new() };
-        let places = locked(&self.places).clone();
+        let places = locked(&self.meeting).places.clone();
         let mut frames = Vec::new();
         for place in &places {
             frames.append(&mut place.with(|store| store.ring.find(&wanted, since, most)));
@@ -176,16 +189,18 @@ impl FrameTap {
     ) -> Following {
         let wanted = Wanted::of(target, direction).filter(|_| self.is_enabled());
         let Some(wanted) = wanted else { return Following::refused() };
-        let (places, shared) = (locked(&self.places), &self.shared);
+        let (mut meeting, shared) = (locked(&self.meeting), &self.shared);
         let one_more = |count: usize| (count < MOST_FOLLOWED).then_some(count + 1);
         if shared.followings.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
             shared.refused.fetch_add(1, Ordering::Relaxed);
             return Following::refused();
         }
         let capture = Arc::new(Capture::new(wanted, most.min(MOST_FRAMES), until));
-        for place in places.iter() {
+        for place in &meeting.places {
             place.with(|store| store.followed.push(Arc::clone(&capture)));
         }
+        meeting.captures.retain(|known| known.upgrade().is_some_and(|c| c.wants_more()));
+        meeting.captures.push(Arc::downgrade(&capture));
         Following::new(capture, Arc::clone(shared))
     }
 

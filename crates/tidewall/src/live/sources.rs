@@ -4,9 +4,10 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use anyhow::bail;
-use tidewall_capture::af_packet::AfPacketSource;
+use tidewall_capture::af_packet::{AfPacketSource, Shift};
 use tidewall_capture::af_xdp::AfXdpSource;
 use tidewall_capture::pcap_live::PcapSource;
 use tidewall_capture::pipe::PipeSource;
@@ -55,6 +56,8 @@ pub(super) struct OpenSite {
     pub(super) sampling: SamplingRate,
     /// What concerns all sockets of a UDP port.
     pub(super) port: Option<UdpPort>,
+    /// When frames of AF_PACKET are taken.
+    pub(super) shift: Option<Arc<Shift>>,
     /// A source for each worker, and its name.
     pub(super) sources: Vec<(String, Opened)>,
 }
@@ -116,7 +119,7 @@ impl Site {
         plan: &Plan,
         beside: bool,
     ) -> anyhow::Result<OpenSite> {
-        let (site, mut port) = (self.clone(), None);
+        let (site, mut port, mut shift) = (self.clone(), None, None);
         let sources = match self {
             Self::Listen(..) => {
                 let config = self.udp_config(plan);
@@ -135,10 +138,12 @@ impl Site {
                     let collector = FrameCollector::new(frames.tunnels, frames.length, sampling);
                     (name, Opened::Frames(source, collector))
                 };
-                open_mirror(source, *workers)?.into_iter().map(named).collect()
+                let group = open_mirror(source, *workers)?;
+                shift = group.first().and_then(|(_, source)| shift_of(source));
+                group.into_iter().map(named).collect()
             }
         };
-        Ok(OpenSite { site, sampling, port, sources })
+        Ok(OpenSite { site, sampling, port, shift, sources })
     }
 
     /// These sockets, of which the first one has a number in its group, with what reads them.
@@ -178,6 +183,14 @@ impl Site {
         }
     }
 
+    /// Where templates are kept: NetFlow and IPFIX have some.
+    pub(super) fn templates(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Listen(Protocol::Netflow, address, _) => Some(*address),
+            Self::Listen(..) | Self::Mirror(..) => None,
+        }
+    }
+
     /// The UDP port.
     pub(super) fn port(&self) -> Option<u16> {
         match self {
@@ -192,6 +205,12 @@ impl Site {
         let exclusive =
             matches!(self, Self::Mirror(MirrorSource::AfXdp(_) | MirrorSource::Pcap(_), _));
         exclusive && self.device().is_some() && self.device() == other.device()
+    }
+
+    /// Does it see the same frames as `other`, by AF_PACKET both?
+    pub(super) fn takes_over_from(&self, other: &Self) -> bool {
+        let is_packet = |site: &Self| matches!(site, Self::Mirror(MirrorSource::AfPacket(_), _));
+        is_packet(self) && is_packet(other) && self.device() == other.device()
     }
 
     fn device(&self) -> Option<&str> {
@@ -218,6 +237,13 @@ impl Display for Site {
             Self::Mirror(MirrorSource::Pcap(config), _) => write!(f, "pcap {}", config.device),
             Self::Mirror(MirrorSource::Pipe(origin), _) => origin.fmt(f),
         }
+    }
+}
+
+fn shift_of(source: &FrameSource) -> Option<Arc<Shift>> {
+    match source {
+        FrameSource::AfPacket(source) => Some(source.shift()),
+        FrameSource::AfXdp(_) | FrameSource::Pcap(_) | FrameSource::Pipe(_) => None,
     }
 }
 
@@ -270,12 +296,12 @@ impl Opened {
         let Start { plan, state, memories } = *start;
         match self {
             Self::Flows(source, mut collector, number) => {
-                let port = source.local_address().port();
+                let address = source.local_address();
                 collector.learn(memories, clock.now());
                 if let Some(state) = state.filter(|_| memories.is_empty()) {
-                    collector.learn(&state.images(port), clock.now());
+                    collector.learn(&state.images(address.port()), clock.now());
                 }
-                let file = state.map(|state| state.file(port, number));
+                let file = state.map(|state| state.file(address, number));
                 let (crediting, buffer) = (plan.flows.crediting, plan.listen.receive_buffer);
                 let tap = matches!(collector, Collector::Sflow(_)).then(|| frames.worker());
                 let feed = FlowFeed::new(source, collector, crediting, clock, file, buffer);

@@ -64,6 +64,8 @@ fn assert_same(text: &str, files: &Files) {
     };
     assert_eq!(parsed.policy, direct.policy, "{text}\n---\n{toml}");
     assert_eq!(parsed.frames, direct.frames, "{text}\n---\n{toml}");
+    let own = |loaded: &Loaded| (loaded.own_addresses, loaded.openvz_addresses.clone());
+    assert_eq!(own(&parsed), own(&direct), "{text}\n---\n{toml}");
     assert_eq!(parsed.service, direct.service, "{text}\n---\n{toml}");
     assert_eq!(parsed.respond.planner, direct.respond.planner, "{text}\n---\n{toml}");
     let shown = |loaded: &Loaded| format!("{:#?}", loaded.respond);
@@ -201,6 +203,17 @@ fn a_file_with_both_ip_versions_and_one_with_ipv4_only() {
     assert!(one.listen.sflow.is_empty(), "it is off");
     let inactive = fastnetmon::describe_inactive(&one.reference.unwrap());
     assert!(inactive.contains("  ClickHouse, turned on: clickhouse_metrics"), "{inactive}");
+}
+
+#[test]
+fn the_list_of_openvz_is_followed_where_it_was_read() {
+    for (value, path) in [("on", Some("/proc/vz/veip")), ("off", None)] {
+        let text = format!("{QUIET}monitor_openvz_vps_ip_addresses = {value}\n");
+        let files = files(&[NETWORKS]);
+        let loaded = good(&text, &files);
+        assert_eq!(loaded.openvz_addresses.as_deref(), path.map(Path::new));
+        assert_same(&text, &files);
+    }
 }
 
 #[test]

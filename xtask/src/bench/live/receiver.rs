@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -121,7 +121,22 @@ impl<'a> Receiver<'a> {
                 program.arg("--disable_pid_logic")
             }
         };
-        let log = fs::File::create(folder.join("receiver.log"))?;
+        Self::launch(bench, kind, program)
+    }
+
+    /// Starts tidewall with a configuration, to which the control socket is added.
+    pub(super) fn tidewall(bench: &'a Bench, configuration: &str) -> Result<Self> {
+        let folder = &bench.lab.folder;
+        let (file, socket) = (folder.join("tidewall.toml"), folder.join("control.sock"));
+        let socket = socket.display();
+        fs::write(&file, format!("{configuration}\n[service]\ncontrol = \"{socket}\"\n"))?;
+        let mut program = bench.lab.receiver.command(&bench.tidewall);
+        program.args(["run", "--config"]).arg(file);
+        Self::launch(bench, Kind::Tidewall, program)
+    }
+
+    fn launch(bench: &'a Bench, kind: Kind, mut program: Command) -> Result<Self> {
+        let log = fs::File::create(bench.lab.folder.join("receiver.log"))?;
         program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut child = program.spawn().with_context(|| format!("starting {}", kind.name()))?;
         let lines = child.stdout.take().map(BufReader::new);
@@ -158,11 +173,8 @@ impl<'a> Receiver<'a> {
                 Ok(line.trim().parse()?)
             }
             Kind::Tidewall => {
-                let mut lines = ask(&self.bench.lab.folder, "{\"ask\":\"status\"}")?;
-                let mut line = String::new();
-                lines.read_line(&mut line)?;
-                let answer: Value = serde_json::from_str(&line)?;
-                answer["data"]["records"]["received"].as_u64().context("no count in the status")
+                let status = self.data("{\"ask\":\"status\"}")?;
+                status["records"]["received"].as_u64().context("no count in the status")
             }
             Kind::Tracking | Kind::NoTracking => {
                 let script = "exec 3<>/dev/tcp/127.0.0.1/9209 && \
@@ -172,6 +184,19 @@ impl<'a> Receiver<'a> {
                 counted(&output(&mut bash)?).context("no count in the metrics")
             }
         }
+    }
+
+    /// What tidewall answers on its control socket.
+    pub(super) fn data(&self, question: &str) -> Result<Value> {
+        let mut line = String::new();
+        ask(&self.bench.lab.folder, question)?.read_line(&mut line)?;
+        let mut answer: Value = serde_json::from_str(&line)?;
+        Ok(answer["data"].take())
+    }
+
+    /// Number of its process.
+    pub(super) fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Processor time so far, of all threads.

@@ -124,6 +124,10 @@ impl<'u> Printer<'u> {
         if self.understood.reference.switch("monitor_local_ip_addresses") {
             self.line("own_addresses = true");
         }
+        self.sources(|_, entry| maps_to(entry, "openvz_addresses"));
+        if let Some(file) = self.understood.reference.openvz_addresses() {
+            self.line(format!("openvz_addresses = \"{}\"", file.display()));
+        }
     }
 
     fn limits(&mut self) {

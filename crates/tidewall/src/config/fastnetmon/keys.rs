@@ -4,7 +4,7 @@
 use tidewall_model::{TrafficClass, Unit};
 
 use Feature::{
-    Api, ClickHouse, Dump, Graphite, InfluxDb, Kafka, Logging, OpenVz, Prometheus, Screen, Service,
+    Api, ClickHouse, Dump, Graphite, InfluxDb, Kafka, Logging, Prometheus, Screen, Service,
 };
 use Kind::{
     Community, Flows, Host, HostGroup, Ipv4, Ipv6, List, Megabits, Number, Packets, Path, Ports,
@@ -88,7 +88,6 @@ pub enum Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "name() says it")]
 pub enum Feature {
-    OpenVz,
     Graphite,
     InfluxDb,
     ClickHouse,
@@ -105,7 +104,6 @@ impl Feature {
     /// What it is, in words.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::OpenVz => "addresses of OpenVZ containers as networks",
             Self::Graphite => "Graphite",
             Self::InfluxDb => "InfluxDB",
             Self::ClickHouse => "ClickHouse",
@@ -270,7 +268,7 @@ static KEYS: &[Key] = &[
     key("process_incoming_traffic", Switch, "on", Maps("counting.incoming")),
     key("process_outgoing_traffic", Switch, "on", Maps("counting.outgoing")),
     key("monitor_local_ip_addresses", Switch, "on", Maps("own_addresses")),
-    key("monitor_openvz_vps_ip_addresses", Switch, "off", Starts(OpenVz)),
+    key("monitor_openvz_vps_ip_addresses", Switch, "off", Maps("openvz_addresses")),
     key("networks_list_path", Path, "/etc/networks_list", Maps("networks")),
     key("white_list_path", Path, "/etc/networks_whitelist", Maps("whitelist")),
     // Speeds, connection tracking, client.

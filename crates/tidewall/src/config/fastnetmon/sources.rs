@@ -1,6 +1,7 @@
 //! Where FastNetMon receives from, as our listeners and mirrors.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use tidewall_capture::af_packet::{AfPacketConfig, Fanout, FanoutMode};
 use tidewall_capture::af_xdp::{AfXdpConfig, CopyMode, XdpMode};
@@ -10,7 +11,15 @@ use tidewall_model::SamplingRate;
 use super::super::{Flows, Listen, Mirror, MirrorSource};
 use super::Reference;
 
+/// Where OpenVZ's kernel lists the addresses of containers.
+const OPENVZ_ADDRESSES: &str = "/proc/vz/veip";
+
 impl Reference {
+    /// The list of containers' addresses, where they are ours.
+    pub(super) fn openvz_addresses(&self) -> Option<PathBuf> {
+        self.switch("monitor_openvz_vps_ip_addresses").then(|| OPENVZ_ADDRESSES.into())
+    }
+
     /// Where datagrams are waited for. An engine that is off listens nowhere.
     pub(super) fn listen(&self) -> Listen {
         let addresses = |switch, host, ports| {

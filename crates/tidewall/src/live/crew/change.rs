@@ -1,6 +1,6 @@
-//! A reload: what is received from changes, and everything else goes on. What is new is opened
-//! first, and any mistake ends it there, with nothing changed. Then those who leave get nothing
-//! new, count what the kernel holds for them, and end.
+//! A reload: what is received from changes, and everything else goes on. What is new is opened and
+//! has its workers first, and any mistake ends it there, with nothing changed. Nothing fails after
+//! that: those who leave get nothing new, count what the kernel holds for them, and end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,20 +9,21 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tidewall_capture::OpenError;
+use tidewall_capture::af_packet::Shift;
 use tidewall_model::SamplingRate;
 use tracing::warn;
 
-use super::{Crew, Post, Start, Team};
+use super::{Crew, PATIENCE, Post, Start, Team};
 use crate::live::Plan;
 use crate::live::shards::SharedShard;
 use crate::live::sources::{OpenSite, Opened, Site};
 use crate::live::state::State;
-use crate::live::worker::{Memory, Word, WorkerStatus};
+use crate::live::worker::{Memory, Word};
 
-/// A worker looks at what it is told ten times a second.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// Time between two looks whether workers have ended.
 const LOOK: Duration = Duration::from_millis(5);
+/// A mirror that takes over from another one begins so long after all of its workers are there.
+const NOTICE: Duration = Duration::from_millis(20);
 
 /// What workers know, by port.
 type Memories = BTreeMap<u16, Arc<Vec<Memory>>>;
@@ -42,42 +43,59 @@ struct Grown {
     sources: Vec<(String, Opened)>,
 }
 
+/// What is open, and has no workers yet.
+struct Opening {
+    sites: Vec<OpenSite>,
+    grown: Vec<Grown>,
+    /// Teams that had to be closed before.
+    closed: Vec<usize>,
+}
+
+/// The workers of what is new.
+#[derive(Default)]
+struct Newcomers {
+    teams: Vec<Team>,
+    /// Of teams that there are.
+    grown: Vec<(usize, Vec<Post>)>,
+}
+
 impl Crew {
-    /// Goes on by another plan. Gives what is new in words, when workers came or went.
+    /// Goes on by another plan. Gives what is new in words, when workers came or went. An error
+    /// means that nothing was changed, but for mirrors that had to be closed before: these are
+    /// opened again as if they had been lost.
     pub(in crate::live) fn change(
         &mut self,
         plan: &Plan,
         state: Option<&State>,
-        mut hire: impl FnMut() -> Result<SharedShard>,
+        hire: impl FnMut() -> Result<SharedShard>,
     ) -> Result<Vec<String>> {
         let difference = self.difference(plan)?;
-        let grown = self.grow(plan, &difference)?;
-        let opened = self.open(plan, &difference)?;
+        let opened = self.open(plan, &difference);
+        let opening = opened.inspect_err(|_| self.keep_ports())?;
         let resized = self.resized(&difference);
-        let words = self.words(&difference, &opened, &resized);
-        // Both sockets see a frame until the old one has heard it.
-        for team in self.leaving(&difference).filter(|team| team.site.port().is_none()) {
-            team.posts.iter().for_each(|post| post.tell(Word::Leave));
-        }
-        let memories = self.memories(&opened, &resized);
-        let start = |site: &Site| Start { plan, state, memories: known(&memories, site) };
-        let mut teams = Vec::new();
-        for open in opened {
-            open.warnings().for_each(|warning| warn!("{warning}"));
-            let site = open.site.clone();
-            teams.push(self.team(open, &start(&site), &mut hire)?);
-        }
-        for Grown { team, sources } in grown {
-            let site = self.teams[team].site.clone();
-            for (name, opened) in sources {
-                let status = Arc::new(WorkerStatus::new(name));
-                let post = self.post(opened, &start(&site), hire()?, status)?;
-                self.teams[team].posts.push(post);
+        let words = self.words(&difference, &opening.sites, &resized);
+        let memories = self.memories(&opening.sites, &resized);
+        let closed = opening.closed.clone();
+        let start = Start { plan, state, memories: &[] };
+        let newcomers = match self.welcome(opening, &difference, (&start, &memories), hire) {
+            Ok(newcomers) => newcomers,
+            Err(error) => {
+                self.keep_ports();
+                self.retake(&closed);
+                return Err(error);
             }
+        };
+        let changed = !words.is_empty();
+        self.hand_over(&difference, &newcomers);
+        for (team, mut posts) in newcomers.grown {
+            self.teams[team].posts.append(&mut posts);
         }
-        self.deal(&resized, &memories, difference.workers)?;
-        self.dismiss(difference)?;
-        self.teams.append(&mut teams);
+        self.deal(&resized, &memories, difference.workers);
+        self.let_go(difference);
+        self.teams.extend(newcomers.teams);
+        if let Some(state) = state.filter(|_| changed) {
+            self.tidy(state);
+        }
         self.adjust(plan);
         Ok(words)
     }
@@ -113,39 +131,47 @@ impl Crew {
         Ok(grown)
     }
 
-    /// Opens what is new. What must be closed before comes last: when that cannot be opened, what
-    /// was closed is taken up again as if it had been lost.
-    fn open(&mut self, plan: &Plan, difference: &Difference) -> Result<Vec<OpenSite>> {
-        let is_in_the_way = |team: &Team, site: &Site| team.site.is_in_the_way_of(site);
-        let blocked = |site: &Site| self.leaving(difference).any(|team| is_in_the_way(team, site));
+    /// Opens what is new. What must be closed before comes last.
+    fn open(&mut self, plan: &Plan, difference: &Difference) -> Result<Opening> {
+        let grown = self.grow(plan, difference)?;
+        let blocks = |team: &Team, site: &Site| team.site.is_in_the_way_of(site);
+        let is_blocked = |site: &Site| self.leaving(difference).any(|team| blocks(team, site));
         let (blocked, free): (Vec<_>, Vec<_>) =
-            difference.new.iter().partition(|(site, _)| blocked(site));
-        let mut opened = Vec::new();
+            difference.new.iter().partition(|(site, _)| is_blocked(site));
+        let mut sites = Vec::new();
         for (site, sampling) in free {
-            opened.push(self.open_one(site, *sampling, plan, difference)?);
+            sites.push(self.open_one(site, *sampling, plan, difference)?);
         }
-        let teams = self.teams.iter().zip(&difference.stays).filter(|(_, s)| s.is_none());
-        let teams = teams.map(|(team, _)| team);
-        let closed = teams.filter(|team| blocked.iter().any(|(site, _)| is_in_the_way(team, site)));
-        let closed: Vec<&Post> = closed.flat_map(|team| &team.posts).collect();
-        for post in &closed {
+        let is_closed = |at: &usize| {
+            let leaves = difference.stays[*at].is_none();
+            leaves && blocked.iter().any(|(site, _)| blocks(&self.teams[*at], site))
+        };
+        let closed: Vec<usize> = (0..self.teams.len()).filter(is_closed).collect();
+        let posts: Vec<&Post> = closed.iter().flat_map(|at| &self.teams[*at].posts).collect();
+        for post in &posts {
             post.tell(Word::Leave);
         }
-        wait_for(&closed);
+        wait_for(&posts);
         for (site, sampling) in blocked {
             match site.open(*sampling, plan, false) {
-                Ok(open) => opened.push(open),
+                Ok(open) => sites.push(open),
                 Err(error) => {
-                    let reason = "closed for a reload that failed";
-                    for post in &closed {
-                        post.status.fail(reason);
-                    }
-                    self.tried = Duration::ZERO;
+                    self.retake(&closed);
                     return Err(error);
                 }
             }
         }
-        Ok(opened)
+        Ok(Opening { sites, grown, closed })
+    }
+
+    /// Has teams that were closed taken up again as if they had been lost.
+    fn retake(&mut self, closed: &[usize]) {
+        for at in closed {
+            for post in &self.teams[*at].posts {
+                post.status.fail("closed for a reload that failed");
+            }
+            self.tried = Duration::ZERO;
+        }
     }
 
     /// Opens a site, if need be beside those of ours that have its port and leave.
@@ -169,6 +195,80 @@ impl Crew {
             port.share(true)?;
         }
         site.open(sampling, plan, true)
+    }
+
+    /// After a reload that failed: ports with one socket are nobody else's again.
+    fn keep_ports(&self) {
+        for team in self.teams.iter().filter(|team| team.posts.len() == 1) {
+            // Others of this user could have it, too; nothing is lost by that.
+            _ = team.port.as_ref().map(|port| port.share(false));
+        }
+    }
+
+    /// Starts the workers of all that is new; none is left when one cannot be started.
+    fn welcome(
+        &mut self,
+        opening: Opening,
+        difference: &Difference,
+        start: (&Start<'_>, &Memories),
+        hire: impl FnMut() -> Result<SharedShard>,
+    ) -> Result<Newcomers> {
+        let mut newcomers = Newcomers::default();
+        if let Err(error) = self.start_all(opening, difference, start, hire, &mut newcomers) {
+            let Newcomers { teams, grown } = newcomers;
+            self.dismiss(teams.into_iter().flat_map(|team| team.posts).collect());
+            self.dismiss(grown.into_iter().flat_map(|(_, posts)| posts).collect());
+            return Err(error);
+        }
+        Ok(newcomers)
+    }
+
+    fn start_all(
+        &mut self,
+        opening: Opening,
+        difference: &Difference,
+        (start, memories): (&Start<'_>, &Memories),
+        mut hire: impl FnMut() -> Result<SharedShard>,
+        newcomers: &mut Newcomers,
+    ) -> Result<()> {
+        for open in opening.sites {
+            open.warnings().for_each(|warning| warn!("{warning}"));
+            if !self.forerunners(difference, &open.site).is_empty() {
+                open.shift.iter().for_each(|shift| shift.wait());
+            }
+            let site = open.site.clone();
+            let start = Start { memories: known(memories, &site), ..*start };
+            newcomers.teams.push(self.team(open, &start, &mut hire)?);
+        }
+        for Grown { team, sources } in opening.grown {
+            let start = Start { memories: known(memories, &self.teams[team].site), ..*start };
+            newcomers.grown.push((team, self.employ(sources, &start, &mut hire)?));
+        }
+        Ok(())
+    }
+
+    /// Of those who leave: whose frames a new mirror sees, too.
+    fn forerunners(&self, difference: &Difference, new: &Site) -> Vec<&Shift> {
+        let old = self.leaving(difference).filter(|team| new.takes_over_from(&team.site));
+        old.filter_map(|team| team.shift.as_deref()).collect()
+    }
+
+    /// Has mirrors leave. Where another one takes over, each frame is one's or the other's.
+    fn hand_over(&self, difference: &Difference, newcomers: &Newcomers) {
+        let mut moment = false;
+        for new in &newcomers.teams {
+            let old = self.forerunners(difference, &new.site);
+            if let Some(shift) = new.shift.as_ref().filter(|_| !old.is_empty()) {
+                shift.take_over(&old, NOTICE);
+                moment = true;
+            }
+        }
+        if moment {
+            rest(NOTICE);
+        }
+        for team in self.leaving(difference).filter(|team| team.site.port().is_none()) {
+            team.posts.iter().for_each(|post| post.tell(Word::Leave));
+        }
     }
 
     /// What those who listen for NetFlow and IPFIX know, by port, where others will need it.
@@ -202,7 +302,7 @@ impl Crew {
 
     /// Has so many sockets of each port get what comes. An exporter may belong to another worker
     /// then, which knows its templates before.
-    fn deal(&mut self, resized: &[usize], memories: &Memories, workers: usize) -> Result<()> {
+    fn deal(&mut self, resized: &[usize], memories: &Memories, workers: usize) {
         for at in resized {
             let team = &mut self.teams[*at];
             let Some(port) = &team.port else { continue };
@@ -214,19 +314,21 @@ impl Crew {
             drop(done);
             // Ends when no worker has it any more.
             _ = all_done.recv_timeout(PATIENCE);
-            port.deal(workers)?;
+            if let Err(error) = port.deal(workers) {
+                // Sockets that are gone are made up for by the kernel's own choice, and new ones
+                // have nothing to do until a reload that works: nothing is lost either way.
+                warn!("{}: its datagrams are dealt as before: {error}", team.site);
+            }
             // The kernel numbers sockets: the last one goes first.
-            while team.posts.len() > workers {
-                let Some(post) = team.posts.pop() else { break };
-                post.tell(Word::Leave);
-                self.left.count(&post.end()?);
+            while self.teams[*at].posts.len() > workers {
+                let last = self.teams[*at].posts.pop();
+                self.dismiss(last.into_iter().collect());
             }
         }
-        Ok(())
     }
 
-    /// Has the others leave, and waits for them.
-    fn dismiss(&mut self, difference: Difference) -> Result<()> {
+    /// Has teams leave that are not to stay, and waits for them.
+    fn let_go(&mut self, difference: Difference) {
         let mut leaving = Vec::new();
         let teams = std::mem::take(&mut self.teams);
         for (mut team, stays) in teams.into_iter().zip(difference.stays) {
@@ -235,14 +337,10 @@ impl Crew {
             } else {
                 // Otherwise the first socket would outlive its worker.
                 team.port = None;
-                team.posts.iter().for_each(|post| post.tell(Word::Leave));
                 leaving.append(&mut team.posts);
             }
         }
-        for post in leaving {
-            self.left.count(&post.end()?);
-        }
-        Ok(())
+        self.dismiss(leaving);
     }
 
     fn words(
@@ -278,9 +376,13 @@ fn is_in_use(error: &anyhow::Error) -> bool {
     )
 }
 
-#[expect(clippy::disallowed_methods, reason = "the main thread waits for workers to end")]
 fn wait_for(posts: &[&Post]) {
     while !posts.iter().all(|post| post.thread.is_finished()) {
-        std::thread::sleep(LOOK);
+        rest(LOOK);
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the main thread waits for workers and moments")]
+fn rest(time: Duration) {
+    std::thread::sleep(time);
 }

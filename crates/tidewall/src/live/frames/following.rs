@@ -37,15 +37,20 @@ impl Capture {
         Self { wanted, until, left: AtomicUsize::new(most), kept }
     }
 
+    /// Is there room for more frames?
+    pub(super) fn wants_more(&self) -> bool {
+        self.left.load(Ordering::Relaxed) > 0
+    }
+
     /// Will it take no more frames?
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
-        self.left.load(Ordering::Relaxed) == 0 || now > self.until
+        !self.wants_more() || now > self.until
     }
 
     /// Keeps the frame if it is wanted. False when others were just at the capture, and the frame
     /// passed by.
     pub(super) fn offer(&self, frame: &SeenFrame<'_>, record: &FlowRecord) -> bool {
-        if !self.wanted.has_record(record) || self.left.load(Ordering::Relaxed) == 0 {
+        if !self.wanted.has_record(record) || !self.wants_more() {
             return true;
         }
         let Ok(mut kept) = self.kept.try_lock() else { return false };

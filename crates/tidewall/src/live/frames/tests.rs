@@ -355,3 +355,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_worker_that_comes_later_takes_part_in_captures_that_go_on() {
+    let (tap, first) = switched_on();
+    let until = Timestamp(10 * SECOND);
+    let following = tap.follow(&victim(), Direction::Incoming, 10, until);
+    let full = tap.follow(&victim(), Direction::Incoming, 1, until);
+    batch(&first, SECOND, 1);
+    let second = tap.worker();
+    drop(first);
+    batch(&second, 2 * SECOND, 2);
+    assert_eq!(times(&following.take()), [SECOND, 2 * SECOND, 2 * SECOND + 1]);
+    assert_eq!(times(&full.take()), [SECOND]);
+    drop(following);
+    let third = tap.worker();
+    batch(&third, 3 * SECOND, 1);
+    assert_eq!(tap.counters().missed_frames, 0);
+    // One that begins after workers have come and gone finds those who are there.
+    let last = tap.follow(&victim(), Direction::Incoming, 10, until);
+    batch(&third, 4 * SECOND, 1);
+    assert_eq!(times(&last.take()), [4 * SECOND]);
+}
