@@ -305,7 +305,12 @@ fn reload(args: &RunArgs, running: &mut Running) -> Result<String, String> {
         let told = |error: anyhow::Error| format!("{error:#}");
         let plan = plan_of(args, &new).map_err(told)?;
         respond::check(&new.respond).map_err(told)?;
-        let mut said = live.reload(&plan).map_err(|error| live.explain(&error))?;
+        let prepared = responder.prepare(&new.respond, &plan.policy);
+        prepared.map_err(|error| live.explain(&error))?;
+        let mut said = live.reload(&plan).map_err(|error| {
+            responder.abandon();
+            live.explain(&error)
+        })?;
         *loaded = new;
         let also = responder.reload(&loaded.respond, &plan.policy);
         if !also.is_empty() {
