@@ -5,10 +5,12 @@
 //! slows no other: UPDATEs are made when its socket takes them, from the difference between what it
 //! is to have and what it was sent.
 
+mod change;
 mod config;
 mod desired;
 mod link;
 mod peer;
+mod reload;
 mod run;
 mod socket;
 mod status;
@@ -32,8 +34,10 @@ use crate::ConfigError;
 use peer::Peer;
 use run::{Clock, Command, Runner, WAKER};
 
+pub use change::{Fate, PeerChange, changes};
 pub use config::{BGP_PORT, Distance, ListenConfig, PeerConfig, SpeakerConfig};
 pub use desired::{Audience, Desired};
+pub use reload::Next;
 pub use status::{FamilyStatus, PeerError, PeerStatus, RouteReport, SentCounters, SpeakerStatus};
 
 /// Commands that wait at most; the thread takes them at once, whatever the peers do.
@@ -79,20 +83,20 @@ impl Speaker {
             sessions.push(session);
         }
         let mut sockets = Vec::new();
-        for listen in config.listen {
+        for listen in config.listen.clone() {
             let address = listen.address;
-            let socket = socket::listen(&listen, &config.peers)
+            let socket = socket::listen(&listen, &config.peers, false)
                 .map_err(|error| StartError::Listen { address, error })?;
             sockets.push((listen, socket));
         }
-        let peers = config.peers.into_iter().zip(sessions).enumerate();
+        let peers = config.peers.clone().into_iter().zip(sessions).enumerate();
         let peers =
-            peers.map(|(index, (peer, session))| Peer::new(peer, session, index, clock.now()));
+            peers.map(|(slot, (peer, session))| Peer::new(peer, session, slot, clock.now()));
         let peers = peers.collect();
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (commands, receiver) = sync_channel(COMMANDS);
-        let runner = Runner::new(poll, clock, peers, sockets, receiver)?;
+        let runner = Runner::new(poll, clock, config, peers, sockets, receiver)?;
         let thread = std::thread::Builder::new().name("bgp".into()).spawn(|| runner.run())?;
         Ok(Self { commands, waker, thread: Some(thread) })
     }
@@ -140,6 +144,23 @@ impl Speaker {
     /// Ends the session with a peer and begins again; these words are sent to it.
     pub fn reset(&self, peer: &str, words: &str) {
         self.tell(Command::Reset(peer.to_owned(), words.to_owned()));
+    }
+
+    /// Opens what another configuration needs. Nothing has changed before it is adopted; what
+    /// cannot work is an error here.
+    pub fn prepare(&self, config: SpeakerConfig) -> Result<Next, StartError> {
+        config.check()?;
+        socket::try_keys(&config.peers)?;
+        let (answer, answers) = sync_channel(1);
+        self.tell(Command::Open(config.listen.clone(), config.peers.clone(), answer));
+        let ended = |_| StartError::Thread(io::Error::other("it has ended"));
+        Ok(Next::new(config, answers.recv().map_err(ended)??))
+    }
+
+    /// Goes on by another configuration, with these routes as the desired ones: sessions begin, end
+    /// or begin again as [`changes`] tells; the others go on.
+    pub fn adopt(&self, next: Next, desired: Vec<Desired>) {
+        self.tell(Command::Adopt(Box::new(next), desired));
     }
 
     /// Ends all sessions and the thread: with a word, and peers drop our routes; or without, and

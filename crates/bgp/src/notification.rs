@@ -119,14 +119,15 @@ impl Notification {
         }
     }
 
-    /// The operator's words of a shutdown or reset, also inside a hard reset.
+    /// The operator's words, also inside a hard reset. RFC 9003 has them for shutdown and reset; we
+    /// send them to a peer that is no longer configured, too.
     pub fn communication(&self) -> Option<Cow<'_, str>> {
         let (subcode, data) = match (self.code, self.subcode, self.data.as_slice()) {
             (code::CEASE, cease::HARD_RESET, [code::CEASE, subcode, data @ ..]) => (*subcode, data),
             (code::CEASE, subcode, data) => (subcode, data),
             _ => return None,
         };
-        if !matches!(subcode, cease::SHUTDOWN | cease::RESET) {
+        if !matches!(subcode, cease::SHUTDOWN | cease::DECONFIGURED | cease::RESET) {
             return None;
         }
         let (length, rest) = data.split_first()?;

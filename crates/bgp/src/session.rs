@@ -18,6 +18,7 @@ mod timer;
 mod tests;
 
 use std::fmt;
+use std::time::Duration;
 
 use thiserror::Error;
 use tidewall_model::Timestamp;
@@ -44,6 +45,42 @@ pub enum Stop {
     Withdraw(String),
     /// Close without a word: a peer with graceful restart keeps our routes. For upgrades.
     Keep,
+    /// Say that the peer is no longer configured; it drops our routes at once.
+    Deconfigure(String),
+    /// A new session follows at once: a peer with graceful restart keeps our routes until it is
+    /// there. These words are said where they do not make it drop them.
+    Renew(String),
+}
+
+/// What connections are ended with.
+#[derive(Clone, Debug)]
+enum Farewell {
+    /// Not a word.
+    Silence,
+    /// The peer drops our routes, graceful restart or not.
+    Hard(Notification),
+    /// The peer keeps our routes if it can.
+    Soft(Notification),
+}
+
+impl Farewell {
+    /// What a connection of this phase is told.
+    fn to(&self, phase: &Phase) -> Option<Notification> {
+        let restart = match phase {
+            Phase::Connecting => return None,
+            Phase::Established { negotiated, .. } => negotiated.restart,
+            Phase::OpenSent | Phase::OpenConfirm(_) => None,
+        };
+        // RFC 4724 §4: any NOTIFICATION drops routes; RFC 8538 §4: only a hard reset does.
+        match (self, restart) {
+            (Self::Silence, _) => None,
+            (Self::Hard(words), Some(restart)) if restart.on_notification => {
+                Some(words.hard_reset())
+            }
+            (Self::Soft(_), Some(restart)) if !restart.on_notification => None,
+            (Self::Hard(words) | Self::Soft(words), _) => Some(words.clone()),
+        }
+    }
 }
 
 /// What happened.
@@ -186,6 +223,12 @@ impl Session {
         })
     }
 
+    /// Other waits between attempts: they need no new session.
+    pub const fn set_retry(&mut self, retry: Duration, max_retry: Duration) {
+        self.config.retry = retry;
+        self.config.max_retry = max_retry;
+    }
+
     /// What it was made from.
     pub const fn config(&self) -> &SessionConfig {
         &self.config
@@ -235,7 +278,7 @@ impl Session {
             Event::Stop(stop) => self.stop(&stop, now, out),
             Event::Reset(text) => {
                 let notification = Notification::cease(cease::RESET, &text);
-                self.end_all(Some(&notification), now, out);
+                self.end_all(&Farewell::Hard(notification), now, out);
             }
             Event::Opened(id) => {
                 if let Some(connection) = self.find(id)
@@ -280,34 +323,22 @@ impl Session {
     fn stop(&mut self, stop: &Stop, now: Timestamp, out: &mut Vec<Action>) {
         self.started = false;
         self.retry_at = None;
-        let notification = match stop {
-            Stop::Withdraw(text) => Some(Notification::cease(cease::SHUTDOWN, text)),
-            Stop::Keep => None,
+        let farewell = match stop {
+            Stop::Withdraw(text) => Farewell::Hard(Notification::cease(cease::SHUTDOWN, text)),
+            Stop::Deconfigure(text) => {
+                Farewell::Hard(Notification::cease(cease::DECONFIGURED, text))
+            }
+            Stop::Renew(text) => Farewell::Soft(Notification::cease(cease::RESET, text)),
+            Stop::Keep => Farewell::Silence,
         };
-        self.end_all(notification.as_ref(), now, out);
+        self.end_all(&farewell, now, out);
     }
 
-    /// Ends every connection; a NOTIFICATION is hard where graceful restart would keep routes.
-    fn end_all(
-        &mut self,
-        notification: Option<&Notification>,
-        now: Timestamp,
-        out: &mut Vec<Action>,
-    ) {
+    fn end_all(&mut self, farewell: &Farewell, now: Timestamp, out: &mut Vec<Action>) {
         for connection in std::mem::take(&mut self.connections) {
-            match notification {
-                Some(notification) if connection.phase != Phase::Connecting => {
-                    let notification = match &connection.phase {
-                        Phase::Established { negotiated, .. }
-                            if negotiated.keeps_on_notification() =>
-                        {
-                            notification.hard_reset()
-                        }
-                        _ => notification.clone(),
-                    };
-                    connection.tell(notification, out);
-                }
-                _ => connection.close(DownReason::Stopped, out),
+            match farewell.to(&connection.phase) {
+                Some(notification) => connection.tell(notification, out),
+                None => connection.close(DownReason::Stopped, out),
             }
         }
         self.retry_later(now);

@@ -4,10 +4,12 @@
 
 mod answer;
 mod captures;
+mod change;
 mod desired;
 mod endings;
 mod notices;
 mod outlet;
+mod outlets;
 mod post;
 mod recall;
 pub mod settings;
@@ -19,7 +21,7 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -37,6 +39,7 @@ use crate::live::clock::Clock;
 use crate::live::frames::FrameTap;
 use crate::live::hub::Hub;
 use outlet::Outlet;
+use outlets::Outlets;
 use post::{Parts, Post};
 
 pub use settings::{AnnouncerSettings, Settings, Speaking};
@@ -63,9 +66,19 @@ const END: Duration = Duration::from_millis(1400);
 /// What the thread is told.
 enum Message {
     Attack(Arc<AttackEvent>),
-    Route(RouteOutcome),
-    Ask { question: Question, who: String, reply: SyncSender<Result<Value, String>> },
-    Reload { settings: Box<Settings>, policy: Box<Policy>, reply: SyncSender<String> },
+    Route(usize, RouteOutcome),
+    Ask {
+        question: Question,
+        who: String,
+        reply: SyncSender<Result<Value, String>>,
+    },
+    /// `None`: what was prepared is not needed.
+    Prepare(Option<Box<(Settings, Policy)>>, SyncSender<Result<(), String>>),
+    Reload {
+        settings: Box<Settings>,
+        policy: Box<Policy>,
+        reply: SyncSender<String>,
+    },
     Stop,
 }
 
@@ -74,10 +87,8 @@ pub struct Prepared {
     settings: Settings,
     journal: Option<Journal>,
     saved: Saved,
-    outlets: Vec<Outlet>,
-    outcomes: Receiver<RouteOutcome>,
-    /// For the announcers' lifetime: without any of them the channel stays open.
-    tell_routes: Sender<RouteOutcome>,
+    outlets: Outlets,
+    outcomes: Receiver<(usize, RouteOutcome)>,
 }
 
 /// The running thread.
@@ -94,8 +105,9 @@ impl std::fmt::Debug for Message {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Attack(_) => "Attack",
-            Self::Route(_) => "Route",
+            Self::Route(..) => "Route",
             Self::Ask { .. } => "Ask",
+            Self::Prepare(..) => "Prepare",
             Self::Reload { .. } => "Reload",
             Self::Stop => "Stop",
         })
@@ -122,12 +134,16 @@ impl Prepared {
         let (tell, outcomes) = channel();
         let (journal, saved) = open_journal(settings, state);
         let restarting = saved.mitigations.iter().any(|mitigation| mitigation.kind.is_route());
-        let outlets = settings.announcers.iter();
-        let outlets = outlets
-            .map(|announcer| Outlet::start(announcer, restarting, &tell))
-            .collect::<anyhow::Result<_>>()?;
+        // Whoever opens an announcer later has the way for its outcomes, too.
+        let open = move |id, settings: &AnnouncerSettings, restarting| {
+            Outlet::start(id, settings, restarting, &tell)
+        };
+        let mut outlets = Outlets::new(Box::new(open));
+        for announcer in &settings.announcers {
+            outlets.start(announcer, restarting)?;
+        }
         let settings = settings.clone();
-        Ok(Self { settings, journal, saved, outlets, outcomes, tell_routes: tell })
+        Ok(Self { settings, journal, saved, outlets, outcomes })
     }
 
     /// Takes over what an earlier run left, and begins to listen.
@@ -138,7 +154,7 @@ impl Prepared {
         frames: Arc<FrameTap>,
         clock: Clock,
     ) -> anyhow::Result<Responder> {
-        let Self { settings, journal, saved, outlets, outcomes, tell_routes } = self;
+        let Self { settings, journal, saved, outlets, outcomes } = self;
         let planner = Planner::new(settings.planner.clone(), policy)?;
         let actions = notices::check(&settings.actions)?;
         let notices = notices::Notices::start(actions, &policy.networks)?;
@@ -147,14 +163,13 @@ impl Prepared {
         let (hub, lost) = (Arc::clone(hub), subscription.lost);
         let parts = Parts { settings, planner, journal, notices, outlets, hub, frames, lost };
         forward("attacks", subscription.events, inbox.clone(), Message::Attack)?;
-        forward("routes", outcomes, inbox.clone(), Message::Route)?;
+        let route = |(id, outcome)| Message::Route(id, outcome);
+        forward("routes", outcomes, inbox.clone(), route)?;
         let builder = thread::Builder::new().name("responder".to_owned());
         let thread = builder.spawn(move || {
             let mut post = Post::new(parts, clock.now());
             post.begin(saved, clock.now());
             run(post, &messages, clock);
-            // Announcers that are told of no more outcomes have ended by now.
-            drop(tell_routes);
         })?;
         Ok(Responder { handle: Handle(inbox), thread })
     }
@@ -172,8 +187,28 @@ impl Responder {
         Prepared::open(settings, state)?.start(policy, hub, Arc::default(), clock)
     }
 
-    /// Goes on by other settings, another policy, or both. Says what was done and what waits for a
-    /// restart; nothing where there is nothing new.
+    /// Opens what other settings need, for a reload that follows at once or is given up. An error
+    /// has changed nothing.
+    pub fn prepare(&self, settings: &Settings, policy: &Policy) -> anyhow::Result<()> {
+        self.tell_prepare(Some(Box::new((settings.clone(), policy.clone()))))
+    }
+
+    /// The reload that was prepared does not follow.
+    pub fn abandon(&self) {
+        // Without the thread there is nothing open either.
+        _ = self.tell_prepare(None);
+    }
+
+    fn tell_prepare(&self, what: Option<Box<(Settings, Policy)>>) -> anyhow::Result<()> {
+        let (reply, told) = sync_channel(1);
+        let ended = "mitigation has ended";
+        self.handle.0.send(Message::Prepare(what, reply)).ok().context(ended)?;
+        let answer = told.recv_timeout(ANSWER).ok().context(ended)?;
+        answer.map_err(anyhow::Error::msg)
+    }
+
+    /// Goes on by other settings, another policy, or both. Says what was done; nothing where there
+    /// is nothing new.
     pub fn reload(&self, settings: &Settings, policy: &Policy) -> String {
         let (reply, told) = sync_channel(1);
         let (settings, policy) = (Box::new(settings.clone()), Box::new(policy.clone()));
@@ -325,10 +360,19 @@ fn take(post: &mut Post, message: Message, clock: Clock) -> bool {
     let now = clock.now();
     match message {
         Message::Attack(event) => post.event(&event, now),
-        Message::Route(outcome) => post.outcome(outcome),
+        Message::Route(id, outcome) => post.outcome(id, outcome),
         Message::Ask { question, who, reply } => {
             post.settle(now);
             post.ask(&question, &who, &reply, now);
+        }
+        Message::Prepare(Some(what), reply) => {
+            let (settings, policy) = *what;
+            let result = post.prepare(&settings, &policy);
+            _ = reply.try_send(result.map_err(|why| format!("{why:#}")));
+        }
+        Message::Prepare(None, reply) => {
+            post.abandon();
+            _ = reply.try_send(Ok(()));
         }
         Message::Reload { settings, policy, reply } => {
             post.settle(now);
@@ -356,8 +400,8 @@ fn stop(mut post: Post, messages: &Receiver<Message>, clock: Clock) {
     while passed() < CONFIRM - POLL
         && (withdraw && post.desired.is_leaving() || !post.endings.is_empty())
     {
-        if let Ok(Message::Route(outcome)) = messages.recv_timeout(Duration::from_millis(20)) {
-            post.outcome(outcome);
+        if let Ok(Message::Route(id, outcome)) = messages.recv_timeout(Duration::from_millis(20)) {
+            post.outcome(id, outcome);
         }
         post.poll(clock.now());
         post.settle(clock.now());

@@ -23,7 +23,7 @@ const PULL_OCTETS: usize = 16 * 1024;
 const PULLS: usize = 4;
 /// Connections of a peer at one time, those that are ending included.
 const MAX_LINKS: usize = 8;
-/// A token is the peer's index and the number of its connection.
+/// A token is the peer's slot and the number of its connection.
 const SERIAL_BITS: u32 = usize::BITS / 2;
 
 #[derive(Debug)]
@@ -31,7 +31,10 @@ pub(super) struct Peer {
     pub(super) config: PeerConfig,
     pub(super) session: Session,
     pub(super) routes: AdjRibOut,
-    index: usize,
+    /// Its number among all peers there ever were.
+    pub(super) slot: usize,
+    /// It begins when the one in this slot has ended.
+    pub(super) waits_for: Option<usize>,
     next_serial: usize,
     links: Vec<Link>,
     established: Option<ConnectionId>,
@@ -49,14 +52,15 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(config: PeerConfig, session: Session, index: usize, now: Timestamp) -> Self {
+    pub(super) fn new(config: PeerConfig, session: Session, slot: usize, now: Timestamp) -> Self {
         let local_as = session.config().local_as;
         let routes = AdjRibOut::new(local_as, config.profile.clone());
         Self {
             config,
             session,
             routes,
-            index,
+            slot,
+            waits_for: None,
             next_serial: 0,
             links: Vec::new(),
             established: None,
@@ -73,8 +77,8 @@ impl Peer {
         }
     }
 
-    /// The index of the peer that a token is of.
-    pub(super) const fn index_of(token: Token) -> usize {
+    /// The slot of the peer that a token is of.
+    pub(super) const fn slot_of(token: Token) -> usize {
         token.0 >> SERIAL_BITS
     }
 
@@ -145,6 +149,29 @@ impl Peer {
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
         let links = self.links.iter().filter_map(Link::deadline);
         links.chain(self.session.next_deadline()).min()
+    }
+
+    /// Goes on by settings that need no new session.
+    pub(super) fn adjust(&mut self, config: PeerConfig) {
+        self.session.set_retry(config.retry, config.max_retry);
+        if config.profile != self.config.profile {
+            self.routes.set_profile(config.profile.clone());
+        }
+        self.config = config;
+    }
+
+    /// Would the peer keep our routes until a new session is there? As far as we are asked.
+    pub(super) fn is_kept_for(&self, next: &PeerConfig) -> bool {
+        let agreed = self.session.negotiated();
+        let keeps = match agreed {
+            Some(agreed) => agreed.restart.is_some(),
+            // What an earlier run of ours left may still be there.
+            None => {
+                let restart = self.session.config().graceful_restart;
+                self.times_established == 0 && restart.is_some_and(|restart| restart.restarting)
+            }
+        };
+        keeps && next.restart_time.is_some()
     }
 
     /// Are all connections closed?
@@ -363,7 +390,7 @@ impl Peer {
         }
     }
 
-    fn fault(&mut self, at: Timestamp, text: String) {
+    pub(super) fn fault(&mut self, at: Timestamp, text: String) {
         self.last_error = Some(PeerError { at, text });
     }
 
@@ -374,7 +401,7 @@ impl Peer {
     const fn next_token(&mut self) -> Token {
         let serial = self.next_serial;
         self.next_serial = (serial + 1) & ((1 << SERIAL_BITS) - 1);
-        Token(self.index << SERIAL_BITS | serial)
+        Token(self.slot << SERIAL_BITS | serial)
     }
 }
 

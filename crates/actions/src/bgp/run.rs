@@ -11,9 +11,11 @@ use tidewall_bgp::RouteKey;
 use tidewall_bgp::session::{Event, Stop};
 use tidewall_model::Timestamp;
 
-use super::config::ListenConfig;
+use super::StartError;
+use super::config::{ListenConfig, PeerConfig, SpeakerConfig};
 use super::desired::{Audience, Desired, DesiredRoutes};
 use super::peer::Peer;
+use super::reload::Next;
 use super::status::{PeerStatus, RouteReport, SpeakerStatus};
 
 pub(super) const WAKER: Token = Token(usize::MAX);
@@ -38,8 +40,14 @@ pub(super) enum Command {
     Status(SyncSender<SpeakerStatus>),
     Routes(String, SyncSender<Option<Vec<RouteReport>>>),
     Reset(String, String),
+    /// Opens what is not yet listened on, for these peers.
+    Open(Vec<ListenConfig>, Vec<PeerConfig>, SyncSender<Result<Vec<Opened>, StartError>>),
+    Adopt(Box<Next>, Vec<Desired>),
     Stop(Stop),
 }
+
+/// An address with its socket.
+pub(super) type Opened = (ListenConfig, TcpListener);
 
 /// Time that never goes backwards, beginning with the wall clock.
 #[derive(Clone, Copy, Debug)]
@@ -60,21 +68,29 @@ impl Clock {
 }
 
 #[derive(Debug)]
-struct Listener {
-    config: ListenConfig,
-    socket: TcpListener,
+pub(super) struct Listener {
+    pub(super) config: ListenConfig,
+    pub(super) socket: TcpListener,
+    token: Token,
     /// There may be connections to accept, from then on.
     ready: Option<Timestamp>,
 }
 
 #[derive(Debug)]
 pub(super) struct Runner {
-    poll: Poll,
+    pub(super) poll: Poll,
     clock: Clock,
-    peers: Vec<Peer>,
-    listeners: Vec<Listener>,
+    pub(super) config: SpeakerConfig,
+    /// In the order of the configuration.
+    pub(super) peers: Vec<Peer>,
+    /// Not configured any more, or so no longer; their last words are on their way.
+    pub(super) leaving: Vec<Peer>,
+    pub(super) next_slot: usize,
+    pub(super) listeners: Vec<Listener>,
+    next_listener: usize,
     commands: Receiver<Command>,
-    desired: DesiredRoutes,
+    pub(super) desired: DesiredRoutes,
+    pub(super) desired_complete: bool,
     strangers: u64,
     last_stranger: Option<SocketAddr>,
     stopping: Option<Timestamp>,
@@ -84,29 +100,43 @@ impl Runner {
     pub(super) fn new(
         mut poll: Poll,
         clock: Clock,
+        config: SpeakerConfig,
         peers: Vec<Peer>,
-        sockets: Vec<(ListenConfig, TcpListener)>,
+        sockets: Vec<Opened>,
         commands: Receiver<Command>,
     ) -> std::io::Result<Self> {
-        let mut listeners = Vec::new();
-        for (index, (config, mut socket)) in sockets.into_iter().enumerate() {
-            let registry = poll.registry();
-            registry.register(&mut socket, listener_token(index), Interest::READABLE)?;
-            listeners.push(Listener { config, socket, ready: None });
-        }
         // Nothing has happened yet; a poll that cannot work is noticed here and not in the thread.
         poll.poll(&mut Events::with_capacity(1), Some(Duration::ZERO))?;
-        Ok(Self {
+        let mut runner = Self {
             poll,
             clock,
+            config,
+            next_slot: peers.len(),
             peers,
-            listeners,
+            leaving: Vec::new(),
+            listeners: Vec::new(),
+            next_listener: 0,
             commands,
             desired: DesiredRoutes::default(),
+            desired_complete: false,
             strangers: 0,
             last_stranger: None,
             stopping: None,
-        })
+        };
+        for opened in sockets {
+            runner.add_listener(opened)?;
+        }
+        Ok(runner)
+    }
+
+    pub(super) fn add_listener(&mut self, (config, mut socket): Opened) -> std::io::Result<()> {
+        let token = Token(usize::MAX - 1 - self.next_listener);
+        self.next_listener += 1;
+        self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
+        // There may have been connections before it was watched.
+        let ready = Some(self.clock.now());
+        self.listeners.push(Listener { config, socket, token, ready });
+        Ok(())
     }
 
     /// Runs until it is told to stop.
@@ -128,10 +158,12 @@ impl Runner {
             }
             more = self.take_commands(now);
             self.accept(now);
-            for peer in &mut self.peers {
+            for peer in self.peers.iter_mut().chain(&mut self.leaving) {
                 more |= peer.turn(&mut buffer, now, self.poll.registry());
             }
-            let silent = self.peers.iter().all(Peer::is_silent);
+            self.leaving.retain(|peer| !peer.is_silent());
+            self.begin_successors(now);
+            let silent = self.peers.iter().all(Peer::is_silent) && self.leaving.is_empty();
             if self.stopping.is_some_and(|until| silent || until <= now) {
                 return;
             }
@@ -139,7 +171,7 @@ impl Runner {
     }
 
     fn wait(&self) -> Option<Duration> {
-        let peers = self.peers.iter().filter_map(Peer::next_deadline);
+        let peers = self.peers.iter().chain(&self.leaving).filter_map(Peer::next_deadline);
         let listeners = self.listeners.iter().filter_map(|listener| listener.ready);
         let next = peers.chain(listeners).chain(self.stopping).min()?;
         // Rounded up: a poll that returns a little early would only be repeated.
@@ -151,12 +183,14 @@ impl Runner {
         if token == WAKER {
             return;
         }
-        if let Some(peer) = self.peers.get_mut(Peer::index_of(token)) {
-            peer.ready(event);
-        } else if let Some(index) = (0..self.listeners.len()).find(|i| listener_token(*i) == token)
-            && let Some(listener) = self.listeners.get_mut(index)
-        {
+        if let Some(listener) = self.listeners.iter_mut().find(|one| one.token == token) {
             listener.ready = Some(now);
+            return;
+        }
+        let slot = Peer::slot_of(token);
+        let mut peers = self.peers.iter_mut().chain(&mut self.leaving);
+        if let Some(peer) = peers.find(|peer| peer.slot == slot) {
+            peer.ready(event);
         }
     }
 
@@ -193,6 +227,7 @@ impl Runner {
                 self.update(&key);
             }
             Command::DesiredComplete => {
+                self.desired_complete = true;
                 for peer in &mut self.peers {
                     peer.routes.desired_is_complete();
                 }
@@ -209,6 +244,10 @@ impl Runner {
                     peer.handle(Event::Reset(text.clone()), now, registry);
                 }
             }
+            Command::Open(listen, peers, answer) => {
+                drop(answer.try_send(self.open(listen, &peers)));
+            }
+            Command::Adopt(next, desired) => self.adopt(*next, desired, now),
             Command::Stop(stop) => self.stop(&stop, now),
         }
     }
@@ -233,6 +272,10 @@ impl Runner {
         for peer in &mut self.peers {
             peer.handle(Event::Stop(stop.clone()), now, self.poll.registry());
         }
+    }
+
+    pub(super) const fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
     }
 
     fn status(&self) -> SpeakerStatus {
@@ -263,6 +306,10 @@ impl Runner {
                     peer.config.address == address.ip() && peer.config.fits(&listener.config)
                 });
                 if let Some(peer) = whose {
+                    if peer.waits_for.take().is_some() {
+                        // It comes back before the one before has ended.
+                        peer.handle(Event::Start, now, self.poll.registry());
+                    }
                     peer.accept(stream, now, self.poll.registry());
                 } else {
                     self.strangers += 1;
@@ -271,8 +318,4 @@ impl Runner {
             }
         }
     }
-}
-
-const fn listener_token(index: usize) -> Token {
-    Token(usize::MAX - 1 - index)
 }

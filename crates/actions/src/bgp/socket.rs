@@ -19,6 +19,8 @@ use crate::Secret;
 
 /// CS6, network control, in the octet of IPv4's TOS and IPv6's traffic class.
 const NETWORK_CONTROL: u32 = 0xc0;
+/// What the system gives to packets of sockets that ask for nothing (ip(7), ipv6(7)).
+const SYSTEM_TTL: libc::c_int = -1;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 64;
 
@@ -64,11 +66,17 @@ pub(super) fn connect(peer: &PeerConfig) -> io::Result<TcpStream> {
     Ok(TcpStream::from_std(socket.into()))
 }
 
-/// Listens for those of `peers` that fit.
-pub(super) fn listen(config: &ListenConfig, peers: &[PeerConfig]) -> io::Result<TcpListener> {
+/// Listens for those of `peers` that fit. `beside`: a socket of ours that has the port at another
+/// address, and is told so by [`share`], stays open until this one is taken into use.
+pub(super) fn listen(
+    config: &ListenConfig,
+    peers: &[PeerConfig],
+    beside: bool,
+) -> io::Result<TcpListener> {
     let address = config.address.ip();
     let socket = new_socket(address, config.device.as_deref())?;
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(beside)?;
     let fitting: Vec<&PeerConfig> = peers.iter().filter(|peer| peer.fits(config)).collect();
     // The handshake is answered by this socket: with the highest TTL if any peer checks it; and a
     // low TTL is refused here only when all peers must have a high one. Accepted connections get
@@ -85,6 +93,52 @@ pub(super) fn listen(config: &ListenConfig, peers: &[PeerConfig]) -> io::Result<
     socket.bind(&bound.into())?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Lets another socket of ours have the same port, or does not any more.
+pub(super) fn share(listener: &TcpListener, shared: bool) -> io::Result<()> {
+    SockRef::from(listener).set_reuse_port(shared)
+}
+
+/// Brings a socket that listens from the peers that it was for to those that it is for now.
+pub(super) fn listen_for(
+    listener: &TcpListener,
+    config: &ListenConfig,
+    before: &[PeerConfig],
+    peers: &[PeerConfig],
+) -> io::Result<()> {
+    let fitting: Vec<&PeerConfig> = peers.iter().filter(|peer| peer.fits(config)).collect();
+    let secured = fitting.iter().any(|peer| matches!(peer.distance, Distance::Secured(_)));
+    let least_ttl = fitting.iter().map(|peer| peer.distance.least_ttl()).min().unwrap_or(0);
+    let address = config.address.ip();
+    set_ttl(listener, address, if secured { u8::MAX.into() } else { SYSTEM_TTL })?;
+    set_distance(listener, address, None, least_ttl)?;
+    let has_key = |peer: &PeerConfig| {
+        fitting.iter().any(|other| other.address == peer.address && other.md5.is_some())
+    };
+    for gone in before.iter().filter(|old| old.fits(config) && old.md5.is_some()) {
+        if !has_key(gone) {
+            // A key of no octets is none; there is an error when there was none already.
+            let none = md5sig(gone.address, &[])?;
+            let _ = setsockopt(listener, TcpMd5, &none);
+        }
+    }
+    for peer in fitting {
+        if let Some(key) = &peer.md5 {
+            set_md5(listener, peer.address, key)?;
+        }
+    }
+    Ok(())
+}
+
+/// Does the system take the keys of these peers?
+pub(super) fn try_keys(peers: &[PeerConfig]) -> io::Result<()> {
+    for peer in peers {
+        if let Some(key) = &peer.md5 {
+            set_md5(&new_socket(peer.address, None)?, peer.address, key)?;
+        }
+    }
+    Ok(())
 }
 
 /// Gives an accepted connection the options of its peer; the MD5 key it has from the listener.
@@ -117,16 +171,22 @@ fn set_distance(
     least_ttl: u8,
 ) -> io::Result<()> {
     let least = libc::c_int::from(least_ttl);
+    if let Some(ttl) = ttl {
+        set_ttl(socket, address, ttl.into())?;
+    }
     if address.is_ipv4() {
-        if let Some(ttl) = ttl {
-            setsockopt(socket, Ipv4Ttl, &ttl.into())?;
-        }
         setsockopt(socket, Ipv4MinTtl, &least)?;
     } else {
-        if let Some(ttl) = ttl {
-            setsockopt(socket, Ipv6Ttl, &ttl.into())?;
-        }
         setsockopt(socket, Ipv6MinHopCount, &least)?;
+    }
+    Ok(())
+}
+
+fn set_ttl(socket: &impl AsFd, address: IpAddr, ttl: libc::c_int) -> io::Result<()> {
+    if address.is_ipv4() {
+        setsockopt(socket, Ipv4Ttl, &ttl)?;
+    } else {
+        setsockopt(socket, Ipv6Ttl, &ttl)?;
     }
     Ok(())
 }

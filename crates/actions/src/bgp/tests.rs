@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "sockets take real time")]
 
+mod reload;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread::sleep;

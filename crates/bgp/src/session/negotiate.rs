@@ -42,13 +42,6 @@ pub struct Negotiated {
     pub restart: Option<PeerRestart>,
 }
 
-impl Negotiated {
-    /// Would the peer keep our routes after a NOTIFICATION?
-    pub fn keeps_on_notification(&self) -> bool {
-        self.restart.is_some_and(|restart| restart.on_notification)
-    }
-}
-
 /// Our OPEN. ADD-PATH is never in it. `plain`: only what routes cannot do without.
 pub(super) fn open(config: &SessionConfig, restarting: bool, plain: bool) -> Open {
     let families: Vec<AfiSafi> = config.families.iter().map(AfiSafi::from).collect();

@@ -324,7 +324,12 @@ fn reload(args: &RunArgs, running: &mut Running) -> Result<String, String> {
         let file = listed.go_on_with(new.openvz_addresses.as_deref());
         let plan = plan_of(args, &new, &file).map_err(told)?;
         respond::check(&new.respond).map_err(told)?;
-        let mut said = live.reload(&plan).map_err(|error| live.explain(&error))?;
+        let prepared = responder.prepare(&new.respond, &plan.policy);
+        prepared.map_err(|error| live.explain(&error))?;
+        let mut said = live.reload(&plan).map_err(|error| {
+            responder.abandon();
+            live.explain(&error)
+        })?;
         if new.rights != loaded.rights {
             rights.set(new.rights.clone());
             said.push_str("; who may change something");

@@ -161,7 +161,7 @@ impl Post {
                 "last_success": status.last_success,
             })
         });
-        let announcers = self.outlets.iter().enumerate().map(|(at, outlet)| match &outlet.end {
+        let announcers = self.outlets.iter().map(|(at, outlet)| match &outlet.end {
             End::Daemon(daemon) => {
                 let status = daemon.status();
                 json!({
@@ -178,6 +178,21 @@ impl Post {
                 })
             }
             End::Speaker(spoken) => self.speaker_json(at, outlet, &spoken.speaker.peers()),
+            End::Awaiting(_, trouble) => {
+                let waiting = self.desired.desired_of(at).len();
+                json!({
+                    "name": outlet.name,
+                    "kind": outlet.kind,
+                    "up": false,
+                    "daemon": trouble.as_deref().unwrap_or("waits for the end of the one before"),
+                    "desired": waiting,
+                    "announced": 0,
+                    "waiting": waiting,
+                    "done": null,
+                    "failed": null,
+                    "last_error": null,
+                })
+            }
         });
         json!({
             "actions": actions.collect::<Vec<_>>(),
@@ -210,9 +225,9 @@ impl Post {
     }
 
     fn bgp_peers(&self) -> Value {
-        let speakers = self.outlets.iter().filter_map(|outlet| match &outlet.end {
+        let speakers = self.outlets.iter().filter_map(|(_, outlet)| match &outlet.end {
             End::Speaker(spoken) => Some(spoken.speaker.peers()),
-            End::Daemon(_) => None,
+            End::Daemon(_) | End::Awaiting(..) => None,
         });
         Value::Array(speakers.flatten().map(|peer| peer_json(&peer)).collect())
     }
@@ -220,7 +235,7 @@ impl Post {
     fn bgp_routes(&self, peer: Option<&str>, flowspec: bool) -> Result<Value, String> {
         let mut list = Vec::new();
         let mut known = peer.is_none();
-        for (at, outlet) in self.outlets.iter().enumerate() {
+        for (at, outlet) in self.outlets.iter() {
             match &outlet.end {
                 End::Speaker(spoken) => {
                     for status in spoken.speaker.peers() {
@@ -248,7 +263,7 @@ impl Post {
                         list.push((at, announced.route, None, state, changes));
                     }
                 }
-                End::Daemon(_) => {}
+                End::Daemon(_) | End::Awaiting(..) => {}
             }
         }
         if !known {

@@ -11,7 +11,10 @@ use tidewall_model::{MitigationId, MitigationOutcome};
 /// What an announcer is told for one key: all peers, and where they differ.
 pub(super) type Told = BTreeMap<Audience, Route>;
 
-/// One announcer, by its position, and one route.
+/// The announcers' names, by their numbers.
+pub(super) type Names = BTreeMap<usize, String>;
+
+/// One announcer, by its number, and one route.
 type PlaceKey = (usize, RouteKey);
 
 /// Something that an announcer is told.
@@ -71,9 +74,42 @@ impl DesiredRoutes {
         wanted: Vec<(usize, RouteKey, Told)>,
         refusals: Vec<String>,
     ) -> Vec<Order> {
-        let mut orders = Vec::new();
         let held = Held { refusals, ..Held::default() };
         self.mitigations.insert(id, held);
+        self.changed.insert(id);
+        self.want(id, wanted)
+    }
+
+    /// What a mitigation wants where announcers, or what they are told, have changed. New places
+    /// come before old ones go.
+    pub(super) fn refit(
+        &mut self,
+        id: MitigationId,
+        wanted: Vec<(usize, RouteKey, Told)>,
+        refusals: Vec<String>,
+    ) -> Vec<Order> {
+        let Some(held) = self.mitigations.get_mut(&id).filter(|held| !held.leaving) else {
+            return Vec::new();
+        };
+        held.refusals = refusals;
+        let before = std::mem::take(&mut held.places);
+        self.changed.insert(id);
+        let mut orders = self.want(id, wanted);
+        for key in before {
+            let stays = self.mitigations.get(&id).is_some_and(|held| held.places.contains(&key));
+            if let Some(place) = self.places.get_mut(&key).filter(|_| !stays) {
+                place.wants.remove(&id);
+                bring_up_to_date(&key, place, &mut orders);
+                if place.wants.is_empty() {
+                    place.standing = Standing::Leaving;
+                }
+            }
+        }
+        orders
+    }
+
+    fn want(&mut self, id: MitigationId, wanted: Vec<(usize, RouteKey, Told)>) -> Vec<Order> {
+        let mut orders = Vec::new();
         for (announcer, key, told) in wanted {
             let key = (announcer, key);
             let place = self.places.entry(key.clone()).or_insert_with(|| Place {
@@ -96,8 +132,42 @@ impl DesiredRoutes {
                 held.places.insert(key);
             }
         }
-        self.changed.insert(id);
         orders
+    }
+
+    /// Another announcer takes over everything that one had, withdrawals that are not confirmed
+    /// included.
+    pub(super) fn hand_over(&mut self, from: usize, to: usize) {
+        let keys: Vec<PlaceKey> =
+            self.places.keys().filter(|(at, _)| *at == from).cloned().collect();
+        for key in keys {
+            let Some(mut place) = self.places.remove(&key) else { continue };
+            let new = (to, key.1.clone());
+            for id in place.wants.keys().chain(&place.awaited_by) {
+                if let Some(held) = self.mitigations.get_mut(id)
+                    && held.places.remove(&key)
+                {
+                    held.places.insert(new.clone());
+                }
+            }
+            if place.standing != Standing::Leaving {
+                place.standing = Standing::Waiting;
+            }
+            self.places.insert(new, place);
+        }
+    }
+
+    /// An announcer is gone, and everything with it.
+    pub(super) fn forget(&mut self, announcer: usize) {
+        let of = |key: &PlaceKey| key.0 == announcer;
+        self.places.retain(|key, _| !of(key));
+        for (id, held) in &mut self.mitigations {
+            let before = held.places.len();
+            held.places.retain(|key| !of(key));
+            if held.places.len() != before {
+                self.changed.insert(*id);
+            }
+        }
     }
 
     /// A mitigation ends.
@@ -119,6 +189,12 @@ impl DesiredRoutes {
         }
         self.changed.insert(id);
         orders
+    }
+
+    /// The routes of an announcer whose withdrawal is not confirmed.
+    pub(super) fn leaving_of(&self, announcer: usize) -> Vec<RouteKey> {
+        let of = self.standings(announcer).filter(|(_, standing)| **standing == Standing::Leaving);
+        of.map(|(key, _)| key.clone()).collect()
     }
 
     /// Does it know of this mitigation?
@@ -150,7 +226,7 @@ impl DesiredRoutes {
     }
 
     /// What is to be said of mitigations since this was last asked.
-    pub(super) fn reports(&mut self, names: &[String]) -> Vec<(MitigationId, MitigationOutcome)> {
+    pub(super) fn reports(&mut self, names: &Names) -> Vec<(MitigationId, MitigationOutcome)> {
         let changed = std::mem::take(&mut self.changed);
         let mut reports = Vec::new();
         for id in changed {
@@ -196,7 +272,7 @@ impl DesiredRoutes {
         self.places.values().any(|place| place.standing == Standing::Leaving)
     }
 
-    fn judge(&self, id: MitigationId, names: &[String]) -> Option<MitigationOutcome> {
+    fn judge(&self, id: MitigationId, names: &Names) -> Option<MitigationOutcome> {
         let held = self.mitigations.get(&id)?;
         if held.leaving {
             return held.places.is_empty().then_some(MitigationOutcome::Withdrawn);
@@ -207,7 +283,7 @@ impl DesiredRoutes {
                 Standing::Announced => return Some(MitigationOutcome::Applied),
                 Standing::Waiting | Standing::Leaving => return None,
                 Standing::Failed(why) => {
-                    let name = names.get(key.0).map_or("announcer", String::as_str);
+                    let name = names.get(&key.0).map_or("announcer", String::as_str);
                     reasons.push(format!("{name}: {why}"));
                 }
             }
@@ -224,14 +300,11 @@ fn release(mitigations: &mut BTreeMap<MitigationId, Held>, id: MitigationId, key
 }
 
 /// Orders the difference between what an announcer was told and what it should be told: what the
-/// newest mitigation wants.
+/// newest mitigation wants. What some peers get instead comes before what goes.
 fn bring_up_to_date(key: &PlaceKey, place: &mut Place, orders: &mut Vec<Order>) {
     let wanted = place.wants.last_key_value().map(|(_, told)| told.clone()).unwrap_or_default();
     if wanted == place.told {
         return;
-    }
-    for audience in place.told.keys().filter(|audience| !wanted.contains_key(audience)) {
-        orders.push(Order::Withdraw(key.0, key.1.clone(), audience.clone()));
     }
     for (audience, route) in &wanted {
         if place.told.get(audience) != Some(route) {
@@ -239,6 +312,9 @@ fn bring_up_to_date(key: &PlaceKey, place: &mut Place, orders: &mut Vec<Order>) 
             orders.push(Order::Announce(key.0, Box::new(desired)));
             place.standing = Standing::Waiting;
         }
+    }
+    for audience in place.told.keys().filter(|audience| !wanted.contains_key(audience)) {
+        orders.push(Order::Withdraw(key.0, key.1.clone(), audience.clone()));
     }
     place.told = wanted;
 }
@@ -274,7 +350,7 @@ mod tests {
     const B: MitigationId = MitigationId(2);
 
     fn reports(desired: &mut DesiredRoutes) -> Vec<(MitigationId, MitigationOutcome)> {
-        desired.reports(&["bgp".to_owned(), "gobgp".to_owned()])
+        desired.reports(&Names::from([(0, "bgp".to_owned()), (1, "gobgp".to_owned())]))
     }
 
     #[test]
@@ -337,6 +413,58 @@ mod tests {
         assert_eq!(desired.desired_of(0).len(), 1, "that was the answer to the first order");
         desired.outcome(0, route(1).key(), MitigationOutcome::Applied);
         assert_eq!(reports(&mut desired), [(B, MitigationOutcome::Applied)]);
+    }
+
+    #[test]
+    fn other_announcers_come_before_those_that_go() {
+        let mut desired = DesiredRoutes::default();
+        desired.apply(A, vec![wanted(0, 1)], Vec::new());
+        desired.outcome(0, route(1).key(), MitigationOutcome::Applied);
+        reports(&mut desired);
+        let orders = desired.refit(A, vec![wanted(1, 1)], Vec::new());
+        assert_eq!(orders, [announce(1, 1), withdraw(0)]);
+        assert_eq!(reports(&mut desired), [], "it is up, and not said again");
+        assert_eq!(desired.leaving_of(0), [route(1).key()]);
+        desired.outcome(0, route(1).key(), MitigationOutcome::Withdrawn);
+        desired.outcome(1, route(1).key(), MitigationOutcome::Applied);
+        assert_eq!(reports(&mut desired), [], "nothing has changed for it");
+        assert_eq!(desired.refit(A, vec![wanted(1, 1)], Vec::new()), []);
+        assert_eq!(desired.refit(A, vec![wanted(1, 2)], Vec::new()), [announce(1, 2)]);
+        let none = desired.refit(A, Vec::new(), vec!["nobody is left".to_owned()]);
+        assert_eq!(none, [withdraw(1)]);
+        let failed = MitigationOutcome::Failed("nobody is left".to_owned());
+        assert_eq!(reports(&mut desired), [(A, failed)]);
+        assert_eq!(desired.withdraw(A), []);
+        assert_eq!(desired.refit(A, vec![wanted(1, 1)], Vec::new()), [], "it ends");
+        assert_eq!(reports(&mut desired), [(A, MitigationOutcome::Withdrawn)]);
+    }
+
+    #[test]
+    fn an_announcer_that_takes_over_has_its_withdrawals_too() {
+        let mut desired = DesiredRoutes::default();
+        desired.apply(A, vec![wanted(0, 1)], Vec::new());
+        desired.withdraw(A);
+        desired.hand_over(0, 2);
+        assert_eq!((desired.leaving_of(0).len(), desired.leaving_of(2).len()), (0, 1));
+        assert_eq!(reports(&mut desired), [], "still not confirmed");
+        desired.outcome(2, route(1).key(), MitigationOutcome::Withdrawn);
+        assert_eq!(reports(&mut desired), [(A, MitigationOutcome::Withdrawn)]);
+        desired.apply(B, vec![wanted(2, 1)], Vec::new());
+        desired.withdraw(B);
+        desired.forget(2);
+        assert_eq!(reports(&mut desired), [(B, MitigationOutcome::Withdrawn)], "with it");
+        assert!(desired.places.is_empty() && desired.mitigations.is_empty());
+    }
+
+    #[test]
+    fn who_is_told_something_else_is_told_before_the_others_lose_it() {
+        let mut desired = DesiredRoutes::default();
+        desired.apply(A, vec![wanted(0, 1)], Vec::new());
+        let edge = Audience::Peer("edge1".to_owned());
+        let told = Told::from([(edge.clone(), route(1))]);
+        let orders = desired.refit(A, vec![(0, route(1).key(), told)], Vec::new());
+        let narrow = Desired { route: route(1), audience: edge };
+        assert_eq!(orders, [Order::Announce(0, Box::new(narrow)), withdraw(0)]);
     }
 
     #[test]

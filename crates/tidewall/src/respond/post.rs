@@ -8,12 +8,13 @@ mod written;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tidewall_actions::bgp::Audience;
 use tidewall_actions::routes::NoRoute;
 use tidewall_actions::{ActionEvent, ActionKind, RouteOutcome};
-use tidewall_engine::Policy;
+use tidewall_bgp::RouteKey;
 use tidewall_engine::planner::{Decision, Mode, Planner, Saved};
 use tidewall_model::{
     AttackEvent, FilterRule, Mitigation, MitigationCommand, MitigationId, MitigationOutcome,
@@ -22,10 +23,11 @@ use tidewall_model::{
 use tracing::{info, warn};
 
 use super::captures::Captures;
-use super::desired::{DesiredRoutes, Order};
+use super::desired::{DesiredRoutes, Order, Told};
 use super::endings::Endings;
-use super::notices::{self, Notices};
-use super::outlet::Outlet;
+use super::notices::Notices;
+use super::outlet::Ending;
+use super::outlets::{Change, Outlets};
 use super::settings::Settings;
 use super::words;
 use crate::journal::{Journal, PastDecision};
@@ -47,7 +49,7 @@ pub(super) struct Parts {
     pub planner: Planner,
     pub journal: Option<Journal>,
     pub notices: Notices,
-    pub outlets: Vec<Outlet>,
+    pub outlets: Outlets,
     pub hub: Arc<Hub>,
     pub frames: Arc<FrameTap>,
     /// Events of the hub that were lost.
@@ -60,13 +62,14 @@ pub(super) struct Post {
     pub(super) planner: Planner,
     pub(super) journal: Option<Journal>,
     pub(super) notices: Notices,
-    pub(super) outlets: Vec<Outlet>,
+    pub(super) outlets: Outlets,
+    /// What other announcers need, opened and not yet taken into use.
+    pub(super) prepared: Option<Change>,
     pub(super) desired: DesiredRoutes,
-    captures: Captures,
+    pub(super) captures: Captures,
     hub: Arc<Hub>,
     lost: Arc<AtomicU64>,
     lost_seen: u64,
-    names: Vec<String>,
     /// What waits to be written ...
     decisions: Vec<Decision>,
     /// ... and then carried out, in this order.
@@ -76,14 +79,13 @@ pub(super) struct Post {
     pub(super) endings: Endings,
     /// Bans that were told before a restart.
     told_before: BTreeSet<MitigationId>,
-    /// Announcers have been given their first desired set.
-    begun: bool,
-    /// Withdrawals until then.
-    held_back: Vec<Order>,
     journal_fails: bool,
     next_prune: Timestamp,
     reconcile_until: Timestamp,
 }
+
+/// What an announcer is to be told: its number, and the route for whom.
+type Wanted = (usize, RouteKey, Told);
 
 /// One thing to do once everything is written.
 enum Step {
@@ -97,26 +99,23 @@ impl Post {
         let Parts { settings, planner, journal, notices, outlets, hub, frames, lost } = parts;
         let captures = Captures::new(frames);
         captures.enable_for(&settings.actions);
-        let names = outlets.iter().map(|outlet| outlet.name.clone()).collect();
         Self {
             settings,
             planner,
             journal,
             notices,
             outlets,
+            prepared: None,
             desired: DesiredRoutes::default(),
             captures,
             hub,
             lost,
             lost_seen: 0,
-            names,
             decisions: Vec::new(),
             steps: Vec::new(),
             outcomes: Vec::new(),
             endings: Endings::default(),
             told_before: BTreeSet::new(),
-            begun: false,
-            held_back: Vec::new(),
             journal_fails: false,
             next_prune: now + written::PRUNE_EVERY,
             reconcile_until: now + RECONCILE,
@@ -135,16 +134,21 @@ impl Post {
         let decisions = self.planner.restore(saved, now);
         self.decide(decisions);
         self.settle(now);
-        self.begun = true;
         self.told_before.clear();
-        for at in 0..self.outlets.len() {
-            let desired = self.desired.desired_of(at);
-            if let Some(outlet) = self.outlets.get_mut(at) {
-                outlet.set(desired, now);
-            }
+        let all: Vec<usize> = self.outlets.iter().map(|(id, _)| id).collect();
+        for id in all {
+            self.begin_outlet(id, now);
         }
-        let orders = std::mem::take(&mut self.held_back);
-        self.order(orders, now);
+    }
+
+    /// Gives an announcer its first desired set; withdrawals that are not confirmed follow.
+    pub(super) fn begin_outlet(&mut self, id: usize, now: Timestamp) {
+        let (desired, leaving) = (self.desired.desired_of(id), self.desired.leaving_of(id));
+        let Some(outlet) = self.outlets.get_mut(id) else { return };
+        outlet.set(desired, now);
+        for key in leaving {
+            outlet.withdraw(key, Audience::All, true);
+        }
     }
 
     /// Something happened to an attack.
@@ -189,26 +193,24 @@ impl Post {
         self.keep_journal(now);
     }
 
-    /// What a daemon says of a route.
-    pub(super) fn outcome(&mut self, outcome: RouteOutcome) {
-        let RouteOutcome { announcer, key, outcome } = outcome;
-        let at = self.outlets.iter().position(|outlet| *outlet.name == *announcer);
-        let Some(at) = at else { return };
-        self.desired.outcome(at, key, outcome);
+    /// What a daemon says of a route, by its number.
+    pub(super) fn outcome(&mut self, id: usize, outcome: RouteOutcome) {
+        self.desired.outcome(id, outcome.key, outcome.outcome);
     }
 
-    /// Asks the announcers that do not tell by themselves.
+    /// Asks the announcers that do not tell by themselves, and looks after those that change.
     pub(super) fn poll(&mut self, now: Timestamp) {
-        for (at, outlet) in self.outlets.iter_mut().enumerate() {
+        for (id, outlet) in self.outlets.iter_mut() {
             for (key, outcome) in outlet.poll(now) {
-                self.desired.outcome(at, key, outcome);
+                self.desired.outcome(id, key, outcome);
             }
         }
+        self.tend_outlets(now);
     }
 
     /// Is an answer waited for that has to be asked for?
     pub(super) fn is_pending(&self) -> bool {
-        !self.endings.is_empty() || self.outlets.iter().any(Outlet::is_pending)
+        !self.endings.is_empty() || self.outlets.is_pending()
     }
 
     /// Gathers decisions.
@@ -222,7 +224,7 @@ impl Post {
     /// Writes everything that was gathered, then carries it out; and what follows from it.
     pub(super) fn settle(&mut self, now: Timestamp) {
         loop {
-            for (id, outcome) in self.desired.reports(&self.names) {
+            for (id, outcome) in self.desired.reports(&self.outlets.names()) {
                 if outcome == MitigationOutcome::Applied {
                     info!(mitigation = id.0, "mitigation {id} is announced");
                 }
@@ -314,8 +316,14 @@ impl Post {
 
     /// Wants the routes of a mitigation of every announcer that has any for it.
     fn apply_route(&mut self, mitigation: &Mitigation) -> Vec<Order> {
+        let (wanted, refusals) = self.wanted(mitigation);
+        self.desired.apply(mitigation.id, wanted, refusals)
+    }
+
+    /// What announcers are to be told for a mitigation, and why some are not.
+    pub(super) fn wanted(&self, mitigation: &Mitigation) -> (Vec<Wanted>, Vec<String>) {
         let (mut wanted, mut refusals) = (Vec::new(), Vec::new());
-        for (at, outlet) in self.outlets.iter().enumerate() {
+        for (at, outlet) in self.outlets.staying() {
             match outlet.told(mitigation) {
                 Ok((key, told)) => wanted.push((at, key, told)),
                 Err(NoRoute::NotConfigured { .. }) => {}
@@ -328,15 +336,13 @@ impl Post {
                 mitigation.kind.name()
             ));
         }
-        self.desired.apply(mitigation.id, wanted, refusals)
+        (wanted, refusals)
     }
 
-    /// Tells announcers. Before their first desired set only withdrawals are kept: they follow it.
-    fn order(&mut self, orders: Vec<Order>, now: Timestamp) {
+    /// Tells announcers. Before their first desired set they are told nothing: it has all of it.
+    pub(super) fn order(&mut self, orders: Vec<Order>, now: Timestamp) {
         for order in orders {
             match order {
-                order @ Order::Withdraw(..) if !self.begun => self.held_back.push(order),
-                Order::Announce(..) if !self.begun => {}
                 Order::Announce(at, desired) => {
                     if let Some(outlet) = self.outlets.get_mut(at) {
                         outlet.announce(*desired, now);
@@ -352,39 +358,6 @@ impl Post {
         }
     }
 
-    /// Goes on by other settings. What is wrong with them changes nothing. Says what was done.
-    pub(super) fn reload(
-        &mut self,
-        settings: Settings,
-        policy: &Policy,
-        now: Timestamp,
-    ) -> anyhow::Result<String> {
-        let actions = notices::check(&settings.actions)?;
-        let decisions = self.planner.replace(settings.planner.clone(), policy, now)?;
-        self.decide(decisions);
-        let mut new = Vec::new();
-        if settings.planner != self.settings.planner {
-            new.push("mitigation");
-        }
-        // The announcers that run are those of the start.
-        let announcers = std::mem::take(&mut self.settings.announcers);
-        let waits = announcers != settings.announcers;
-        self.settings = Settings { announcers, ..settings };
-        let actions = self.notices.replace(actions, &policy.networks);
-        self.captures.enable_for(&self.settings.actions);
-        self.settle(now);
-        new.extend(actions?);
-        let mut said = match new.len() {
-            0 => String::new(),
-            _ => format!("what is done about attacks: {}", new.join(", ")),
-        };
-        if waits {
-            let and = if said.is_empty() { "" } else { "; " };
-            said = format!("{said}{and}announcers of routes wait for a restart");
-        }
-        Ok(said)
-    }
-
     /// Withdraws everything because the service ends. The journal then knows that nothing is up.
     pub(super) fn withdraw_all(&mut self, now: Timestamp) {
         // The brake of this planner is not the operator's: it ends with it.
@@ -398,11 +371,6 @@ impl Post {
 
     /// Ends the announcers, each on a thread of its own.
     pub(super) fn end_outlets(&mut self, withdraw: bool) -> Vec<JoinHandle<()>> {
-        let outlets = std::mem::take(&mut self.outlets).into_iter();
-        let end = |outlet: Outlet| {
-            let builder = thread::Builder::new().name("announcer end".to_owned());
-            builder.spawn(move || outlet.stop(withdraw)).ok()
-        };
-        outlets.filter_map(end).collect()
+        self.outlets.end_all(if withdraw { Ending::Withdraw } else { Ending::Keep })
     }
 }

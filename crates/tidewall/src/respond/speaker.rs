@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tidewall_actions::bgp::{Audience, Desired, PeerStatus, Speaker};
+use tidewall_actions::bgp::{Audience, Desired, Next, PeerStatus, Speaker};
 use tidewall_bgp::session::{State, Stop};
 use tidewall_bgp::{NotSent, RouteKey, RouteState};
 use tidewall_model::{MitigationOutcome, Timestamp};
@@ -44,6 +44,19 @@ impl Spoken {
         }
         self.speaker.set_desired(desired);
         self.speaker.desired_complete();
+    }
+
+    /// Goes on by another configuration, with these routes. All are asked about again.
+    pub(super) fn adopt(&mut self, next: Next, desired: Vec<Desired>, now: Timestamp) {
+        let before = std::mem::take(&mut self.wanted);
+        for one in &desired {
+            let key = one.route.key();
+            self.leaving.remove(&key);
+            let since = before.get(&key).map_or(now, |watch| watch.since);
+            self.wanted.insert(key, Watch { since, said: None });
+        }
+        self.leaving.extend(before.into_keys().filter(|key| !self.wanted.contains_key(key)));
+        self.speaker.adopt(next, desired);
     }
 
     pub(super) fn announce(&mut self, desired: Desired, now: Timestamp) {

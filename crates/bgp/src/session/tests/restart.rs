@@ -66,6 +66,39 @@ fn keep_closes_without_a_word() {
     assert_eq!(actions, [Action::Close(id), down]);
 }
 
+/// A NOTIFICATION of any sort would drop the routes of plain graceful restart (RFC 4724 §4); with
+/// RFC 8538 only a hard reset does.
+#[test]
+fn a_renewed_session_keeps_routes_where_the_peer_can() {
+    let renew = || Event::Stop(Stop::Renew("other hold time".into()));
+    let mut trial = Trial::new(config());
+    trial.established(&restart_open(true));
+    assert_told(&trial.handle(renew()), 6, 4);
+    let mut trial = Trial::new(config());
+    let id = trial.established(&restart_open(false));
+    let reason = DownReason::Stopped;
+    let down = Action::Down { connection: id, established: true, reason };
+    assert_eq!(trial.handle(renew()), [Action::Close(id), down]);
+    let mut trial = Trial::new(config());
+    trial.established(&peer_open());
+    assert_told(&trial.handle(renew()), 6, 4);
+}
+
+#[test]
+fn a_peer_that_is_not_configured_any_more_drops_the_routes() {
+    for (notification, want) in [(false, (6, 3)), (true, (6, 9))] {
+        let mut trial = Trial::new(config());
+        trial.established(&restart_open(notification));
+        let actions = trial.handle(Event::Stop(Stop::Deconfigure("gone".into())));
+        assert_told(&actions, want.0, want.1);
+        let Some(Action::Down { reason: DownReason::Sent(told), .. }) = actions.last() else {
+            panic!("{actions:?}")
+        };
+        assert_eq!(told.communication().unwrap(), "gone");
+        assert_eq!(trial.session.next_deadline(), None, "it is not connected to again");
+    }
+}
+
 #[test]
 fn a_reset_begins_again() {
     let mut trial = Trial::new(config());
