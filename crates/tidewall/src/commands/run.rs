@@ -309,14 +309,14 @@ fn reload(args: &RunArgs, running: &mut Running) -> Result<String, String> {
         let plan = plan_of(args, &new).map_err(told)?;
         respond::check(&new.respond).map_err(told)?;
         let mut said = live.reload(&plan).map_err(|error| live.explain(&error))?;
-        if new.rights != loaded.rights {
-            rights.set(new.rights.clone());
-            said.push_str("; who may change something");
-        }
         *loaded = new;
         let also = responder.reload(&loaded.respond, &plan.policy);
         if !also.is_empty() {
             said = format!("{said}; {also}");
+        }
+        if rights.get() != loaded.rights {
+            rights.set(loaded.rights.clone());
+            said.push_str("; who may change something");
         }
         Ok(said)
     });
