@@ -182,9 +182,10 @@ impl Planner {
         self.table.up().chain(self.table.leaving())
     }
 
-    /// Why routes for attacks wait just after the start, while they do.
+    /// Why no attack gets a route: for so long after the start counters may be incomplete.
     pub fn waits(&self, now: Timestamp) -> Option<Refusal> {
-        self.just_started(now)
+        let (since, grace) = (now.since(self.started?), self.policy.rails.grace_after_start);
+        (since < grace).then_some(Refusal::JustStarted { seconds: since.as_secs() })
     }
 
     /// Who pulled the brake, while it is pulled.
@@ -329,7 +330,7 @@ impl Planner {
                     && !approved.contains(&measure_of(&key.kind))
                     && (!known.contains(key) || is_waiting(&self.table, key)),
             };
-            let supported = match self.just_started(log.now) {
+            let supported = match self.waits(log.now) {
                 Some(why) if !claim.ask && self.is_new_route(key) => Err(why),
                 _ => self.table.support(claim, log),
             };
@@ -341,12 +342,6 @@ impl Planner {
                 incident.keys.remove(&key);
             }
         }
-    }
-
-    /// For so long after the start counters may be incomplete, and no attack gets a route.
-    fn just_started(&self, now: Timestamp) -> Option<Refusal> {
-        let (since, grace) = (now.since(self.started?), self.policy.rails.grace_after_start);
-        (since < grace).then_some(Refusal::JustStarted { seconds: since.as_secs() })
     }
 
     /// Would something be announced that is not yet?

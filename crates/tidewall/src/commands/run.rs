@@ -330,14 +330,14 @@ fn reload(args: &RunArgs, running: &mut Running) -> Result<String, String> {
             responder.abandon();
             live.explain(&error)
         })?;
-        if new.rights != loaded.rights {
-            rights.set(new.rights.clone());
-            said.push_str("; who may change something");
-        }
         (*loaded, *listed) = (new, file);
         let also = responder.reload(&loaded.respond, &plan.policy);
         if !also.is_empty() {
             said = format!("{said}; {also}");
+        }
+        if rights.get() != loaded.rights {
+            rights.set(loaded.rights.clone());
+            said.push_str("; who may change something");
         }
         Ok(said)
     });

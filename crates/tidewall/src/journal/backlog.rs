@@ -122,8 +122,9 @@ fn is_history(decision: &Decision) -> bool {
         Decided::Mitigation(Change::Update, mitigation) => {
             matches!(mitigation.status, MitigationStatus::Failed(_))
         }
-        Decided::Mitigation(Change::Gone(End::Confirmed | End::Superseded), _) => false,
-        Decided::Remembered(_) | Decided::Forgotten { .. } => false,
+        Decided::Mitigation(Change::Gone(End::Confirmed | End::Superseded), _)
+        | Decided::Remembered(_)
+        | Decided::Forgotten { .. } => false,
         _ => true,
     }
 }

@@ -159,6 +159,8 @@ impl Notices {
     pub(super) fn learn(&mut self, event: &AttackEvent) {
         let attack = &event.attack;
         let subject = (attack.target.clone(), attack.direction);
+        // What was known of it does not count towards the most.
+        self.known.remove(&subject);
         let going_on = event.kind != AttackEventKind::Ended;
         let mut attack = attack.clone();
         if !going_on || self.known.len() >= WITH_SAMPLES {
