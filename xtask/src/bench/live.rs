@@ -10,6 +10,7 @@ mod latency;
 mod receiver;
 mod report;
 mod router;
+mod storm;
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -36,7 +37,7 @@ pub(crate) struct Options {
     rate: u32,
     /// Only these parts.
     #[arg(long, value_enum, value_delimiter = ',', requires = "live",
-          default_values = ["cost", "ceiling", "memory", "latency", "script", "route"])]
+          default_values = ["cost", "ceiling", "memory", "latency", "script", "route", "storm"])]
     parts: Vec<Part>,
 }
 
@@ -54,6 +55,8 @@ enum Part {
     Script,
     /// From the first packet of an attack to the route in a router's table.
     Route,
+    /// One attack amid five hundred others.
+    Storm,
 }
 
 /// What carries the load.
@@ -188,6 +191,9 @@ pub(super) fn run(options: &Options) -> Result<String> {
         let there = router::is_there();
         let list = there.then(|| answer::measure(&bench, Answer::Route)).transpose()?;
         text += &report::routes(list.as_deref());
+    }
+    if wants(Part::Storm) {
+        text += &report::storm(&storm::measure(&bench)?);
     }
     Ok(text)
 }
