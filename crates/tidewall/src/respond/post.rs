@@ -308,7 +308,7 @@ impl Post {
 
     /// Is an answer waited for that has to be asked for?
     pub(super) fn is_pending(&self) -> bool {
-        !self.endings.is_empty() || self.outlets.iter().any(Outlet::is_pending)
+        self.outlets.iter().any(Outlet::is_pending)
     }
 
     /// Gathers decisions.
