@@ -323,7 +323,7 @@ fn run(mut post: Post, messages: &Receiver<Message>, clock: Clock) {
     let mut next_tick = clock.elapsed();
     loop {
         let mut wait = next_tick.saturating_sub(clock.elapsed());
-        if post.is_pending() {
+        if post.is_pending() || !post.endings.is_empty() {
             wait = wait.min(POLL);
         }
         match messages.recv_timeout(wait) {

@@ -11,6 +11,7 @@ mod quiet;
 mod receiver;
 mod report;
 mod router;
+mod storm;
 mod workers;
 
 use std::path::{Path, PathBuf};
@@ -38,8 +39,8 @@ pub(crate) struct Options {
     rate: u32,
     /// Only these parts.
     #[arg(long, value_enum, value_delimiter = ',', requires = "live",
-          default_values = ["cost", "ceiling", "memory", "latency", "script", "route", "workers",
-                            "quiet"])]
+          default_values = ["cost", "ceiling", "memory", "latency", "script", "route", "storm",
+                            "workers", "quiet"])]
     parts: Vec<Part>,
     /// Seconds of the part `quiet`.
     #[arg(long, default_value_t = 600, requires = "live")]
@@ -60,6 +61,8 @@ enum Part {
     Script,
     /// From the first packet of an attack to the route in a router's table.
     Route,
+    /// One attack amid five hundred others.
+    Storm,
     /// Two workers beside one.
     Workers,
     /// False events in rough traffic below the limit.
@@ -198,6 +201,9 @@ pub(super) fn run(options: &Options) -> Result<String> {
         let there = router::is_there();
         let list = there.then(|| answer::measure(&bench, Answer::Route)).transpose()?;
         text += &report::routes(list.as_deref());
+    }
+    if wants(Part::Storm) {
+        text += &report::storm(&storm::measure(&bench)?);
     }
     if wants(Part::Workers) {
         text += &workers::table(&bench)?;

@@ -6,7 +6,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use rustls::ServerConfig;
 
 use super::*;
-use crate::server::{Certificate, Listener, attempt, encrypted, queued, status, wait_until};
+use crate::server::{
+    Certificate, Daemon, Listener, attempt, encrypted, free_port, listens, queued, status,
+    wait_until,
+};
 use crate::{LocalTime, fixture};
 
 /// A mail as the server got it.
@@ -217,6 +220,61 @@ fn a_server_that_dies_and_comes_back_misses_nothing() {
     assert!(subject(&received).contains("Attack on 192.0.2.1 is over"));
     let status = actions.shutdown(Duration::from_secs(5)).remove(0);
     assert_eq!((status.done, status.failed, status.dropped), (3, 0, 0), "{status:?}");
+}
+
+/// A real server that insists on STARTTLS and writes each mail to a file of its own: aiosmtpd, where
+/// it is installed. `TIDEWALL_AIOSMTPD` names it when it is not in the search path.
+fn aiosmtpd(port: u16, folder: &std::path::Path, certificate: &Certificate) -> Option<Daemon> {
+    let program = std::env::var("TIDEWALL_AIOSMTPD").unwrap_or_else(|_| "aiosmtpd".to_owned());
+    let path = |name: &str| certificate.file(name).display().to_string();
+    let (cert, key, listen) = (path("ca.pem"), path("key.pem"), format!("127.0.0.1:{port}"));
+    let mail = folder.join("mail").display().to_string();
+    let words = ["--nosetuid", "--listen", &listen, "--tlscert", &cert, "--tlskey", &key];
+    let arguments = [&words[..], &["--class", "aiosmtpd.handlers.Mailbox", &mail]].concat();
+    let daemon = Daemon::start(&program, &arguments, folder)?;
+    wait_until("aiosmtpd listens", || listens(port));
+    Some(daemon)
+}
+
+/// Subjects of the mails that it has written, in their order.
+fn subjects(folder: &std::path::Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder.join("mail/new")).unwrap().map(Result::unwrap);
+    let mut files: Vec<_> =
+        files.map(|file| (file.metadata().unwrap().modified().unwrap(), file.path())).collect();
+    files.sort();
+    let subject = |text: String| {
+        let text = text.replace("\n ", " ");
+        text.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap().to_owned()
+    };
+    files.iter().map(|(_, path)| subject(std::fs::read_to_string(path).unwrap())).collect()
+}
+
+#[test]
+fn a_real_server_that_is_killed_gets_everything_once_it_is_back() {
+    let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+    let certificate = Certificate::new();
+    let Some(first) = aiosmtpd(port, folder.path(), &certificate) else { return };
+    let (security, tls) = (Security::StartTls, certificate.client());
+    let actions = queued(Arc::new(Mail::new(Config { security, tls, ..config(port) }).unwrap()));
+    actions.submit(&fixture::shared(ActionKind::Started, 1));
+    wait_until("the first mail is sent", || status(&actions).done == 1);
+    drop(first);
+    actions.submit(&fixture::shared(ActionKind::Banned, 1));
+    actions.submit(&fixture::shared(ActionKind::Ended, 1));
+    for id in 2..20 {
+        actions.submit(&fixture::shared(ActionKind::Banned, id));
+    }
+    wait_until("attempts have failed", || status(&actions).retried > 20);
+    let _second = aiosmtpd(port, folder.path(), &certificate).unwrap();
+    let status = actions.shutdown(Duration::from_secs(20)).remove(0);
+    assert_eq!((status.done, status.failed, status.dropped), (21, 0, 0), "{status:?}");
+    let subjects = subjects(folder.path());
+    let is_first = |text: &&str| text.split([' ', ':']).any(|word| word == "192.0.2.1");
+    let of_first: Vec<&str> = subjects.iter().map(String::as_str).filter(is_first).collect();
+    let [started, banned, ended] = of_first[..] else { panic!("{subjects:?}") };
+    assert!(started.contains("Attack on") && banned.contains("banned"), "{subjects:?}");
+    assert!(ended.contains("over"), "{subjects:?}");
+    assert_eq!(subjects.len(), 21, "{subjects:?}");
 }
 
 #[test]

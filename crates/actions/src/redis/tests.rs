@@ -7,7 +7,7 @@ use crate::server::{
     Certificate, Daemon, Listener, attempt, encrypted, free_port, listens, queued, status,
     wait_until,
 };
-use crate::{LocalTime, fixture};
+use crate::{LocalTime, TlsConfig, fixture};
 
 /// A real server with a password, where it is installed.
 fn server(port: u16, folder: &tempfile::TempDir) -> Option<Daemon> {
@@ -153,6 +153,43 @@ fn strange_servers_are_errors() {
     let redis = Redis::new(Config { port: silent.port, timeout, ..Config::default() }).unwrap();
     let error = attempt(&redis, &fixture::event(ActionKind::Banned, 1)).unwrap_err();
     assert!(error.retry && error.message.contains("within 0.2 s"), "{error}");
+}
+
+#[test]
+fn a_real_server_is_spoken_to_over_tls_before_and_after_its_death() {
+    let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+    let certificate = Certificate::new();
+    let path = |name: &str| certificate.file(name).display().to_string();
+    let (port_text, cert, key) = (port.to_string(), path("ca.pem"), path("key.pem"));
+    let start = || {
+        let words = ["--port", "0", "--bind", "127.0.0.1", "--save", "", "--requirepass", "s3cret"];
+        let tls = ["--tls-port", &port_text, "--tls-cert-file", &cert, "--tls-key-file", &key];
+        let rest = ["--tls-ca-cert-file", &cert, "--tls-auth-clients", "no"];
+        let arguments = [&words[..], &tls, &rest].concat();
+        let daemon = Daemon::start("redis-server", &arguments, folder.path())?;
+        wait_until("redis-server listens", || listens(port));
+        Some(daemon)
+    };
+    let Some(first) = start() else { return };
+    let tls = Some(certificate.client());
+    let settings = Config { host: "localhost".into(), tls, ..config(port) };
+    let actions = queued(Arc::new(Redis::new(settings).unwrap()));
+    actions.submit(&fixture::shared(ActionKind::Banned, 1));
+    wait_until("the first is stored", || status(&actions).done == 1);
+    drop(first);
+    for id in 2..20 {
+        actions.submit(&fixture::shared(ActionKind::Banned, id));
+    }
+    wait_until("attempts have failed", || status(&actions).retried > 20);
+    let _second = start().unwrap();
+    let status = actions.shutdown(Duration::from_secs(20)).remove(0);
+    assert_eq!((status.done, status.failed, status.dropped), (19, 0, 0), "{status:?}");
+    // Somebody who does not know the certificate stores nothing.
+    let strict =
+        Config { host: "localhost".into(), tls: Some(TlsConfig::default()), ..config(port) };
+    let event = fixture::event(ActionKind::Banned, 20);
+    let error = attempt(&Redis::new(strict).unwrap(), &event).unwrap_err();
+    assert!(error.message.to_lowercase().contains("certificate"), "{error}");
 }
 
 #[test]

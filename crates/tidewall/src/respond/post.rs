@@ -210,7 +210,7 @@ impl Post {
 
     /// Is an answer waited for that has to be asked for?
     pub(super) fn is_pending(&self) -> bool {
-        !self.endings.is_empty() || self.outlets.is_pending()
+        self.outlets.is_pending()
     }
 
     /// Gathers decisions.

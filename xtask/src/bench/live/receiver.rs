@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{Bench, Medium, lab, router};
+use super::{Bench, Medium, lab, router, storm};
 use crate::command::{output, works};
 
 /// The package's program.
@@ -61,6 +61,8 @@ pub(super) enum Answer {
     Script,
     /// It calls the script and announces a blackhole to the router.
     Route,
+    /// Everything that a storm of attacks is answered with.
+    Storm,
 }
 
 /// Processor time in seconds.
@@ -207,29 +209,44 @@ impl<'a> Receiver<'a> {
 
     /// Bytes in memory.
     pub(super) fn resident(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most bytes that were ever in memory.
+    pub(super) fn peak(&self) -> Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> Result<u64> {
         let text = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = text.lines().find_map(|line| line.strip_prefix(field));
         let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB"));
-        Ok(kilobytes.context("no VmRSS")?.trim().parse::<u64>()? * 1024)
+        Ok(kilobytes.with_context(|| format!("no {field}"))?.trim().parse::<u64>()? * 1024)
     }
 
     /// Waits for the first event about an attack; gives its time in seconds since 1970.
     pub(super) fn event(&self, patience: Duration) -> Result<Option<f64>> {
-        let folder = &self.bench.lab.folder;
         if self.kind == Kind::Tidewall {
-            let mut lines = ask(folder, "{\"ask\":\"events\"}")?;
-            lines.get_ref().set_read_timeout(Some(patience))?;
-            let mut line = String::new();
-            loop {
-                line.clear();
-                match lines.read_line(&mut line) {
-                    Ok(0) | Err(_) => return Ok(None),
-                    Ok(_) if line.contains("\"started\"") => return Ok(Some(now())),
-                    Ok(_) => {}
-                }
-            }
+            return self.named("", patience);
         }
         self.script_call(patience)
+    }
+
+    /// Waits until tidewall says that an attack on this target has started; gives the time.
+    pub(super) fn named(&self, target: &str, patience: Duration) -> Result<Option<f64>> {
+        let mut lines = ask(&self.bench.lab.folder, "{\"ask\":\"events\"}")?;
+        lines.get_ref().set_read_timeout(Some(patience))?;
+        let mut line = String::new();
+        loop {
+            line.clear();
+            match lines.read_line(&mut line) {
+                Ok(0) | Err(_) => return Ok(None),
+                Ok(_) if line.contains("\"started\"") && line.contains(target) => {
+                    return Ok(Some(now()));
+                }
+                Ok(_) => {}
+            }
+        }
     }
 
     /// Waits for the first call of the script; gives the time that it wrote itself.
@@ -328,9 +345,14 @@ fn tidewall_configuration(
         let state = folder.join("state");
         _ = fs::remove_dir_all(&state);
         fs::create_dir(&state)?;
+        _ = writeln!(text, "state = \"{}\"", state.display());
+    }
+    if matches!(answer, Answer::Script | Answer::Route) {
         let script = folder.join("notify");
-        let (state, script) = (state.display(), script.display());
-        _ = writeln!(text, "state = \"{state}\"\n[[script]]\npath = \"{script}\"");
+        _ = writeln!(text, "[[script]]\npath = \"{}\"", script.display());
+    }
+    if answer == Answer::Storm {
+        text += &storm::answers(folder);
     }
     if answer == Answer::Route {
         text += &router::speaker();

@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::answer::{Answered, TIMES as ANSWERED_TIMES};
 use super::latency::{Latency, MEDIA, TIMES};
 use super::receiver::{Kind, NETWORKS};
+use super::storm::{self, Storm};
 use super::{Bench, Ceiling, Cost, Medium, Memory};
 use crate::bench::report::Machine;
 
@@ -188,6 +189,30 @@ pub(super) fn routes(list: Option<&[Answered]>) -> String {
     text + &answers(list)
 }
 
+/// One attack amid many others.
+pub(super) fn storm(storm: &Storm) -> String {
+    let Storm { alone, amid, runs, last_script, told, scripts, memory } = storm;
+    let (last, megabyte) = (last_script.last().copied().unwrap_or_default(), 1024.0 * 1024.0);
+    let median = |list: &[f64]| list.get(list.len() / 2).copied();
+    format!(
+        "### One attack amid {} others\n\n\
+         From the first packet of an attack to its event, in seconds, least / median / most: alone, and \
+         while {} other hosts are attacked from half a second before, all at {} times the limit, and \
+         each is answered with a script, files, a blackhole and a webhook that nobody receives.\n\n\
+         | alone | amid | ratio of medians |\n|--:|--:|--:|\n| {} | {} | {} |\n\n\
+         {told} bans were told to the script, the last {last:.1} s after the storm; at most {scripts} \
+         scripts ran at once. Memory: {:.0} MB before, {:.0} MB at most.\n\n",
+        storm::HOSTS,
+        storm::HOSTS,
+        storm::TIMES,
+        spread_of(alone, *runs),
+        spread_of(amid, *runs),
+        ratio(median(amid), median(alone)),
+        memory.0 as f64 / megabyte,
+        memory.1 as f64 / megabyte,
+    )
+}
+
 fn answers(list: &[Answered]) -> String {
     let mut text =
         String::from("| | tidewall | FastNetMon | ratio of medians |\n|---|--:|--:|--:|\n");
@@ -257,6 +282,25 @@ mod tests {
         assert_eq!(spread(Some(&latency(vec![0.1, 0.3]))), "0.10 / 0.30 / 0.30, 1 not found");
         assert_eq!(spread(Some(&latency(vec![]))), "not found");
         assert_eq!(spread(None), "–");
+    }
+
+    #[test]
+    fn a_storm_is_told_in_one_row_and_its_cost() {
+        let text = storm(&Storm {
+            alone: vec![0.2, 0.25, 0.3],
+            amid: vec![0.3, 0.5],
+            runs: 3,
+            last_script: vec![2.0, 4.25],
+            told: 501,
+            scripts: 16,
+            memory: (20 << 20, 60 << 20),
+        });
+        assert!(
+            text.contains("| 0.20 / 0.25 / 0.30 | 0.30 / 0.50 / 0.50, 1 not found | 2.0x |"),
+            "{text}"
+        );
+        assert!(text.contains("501 bans") && text.contains("the last 4.2 s"), "{text}");
+        assert!(text.contains("20 MB before, 60 MB at most"), "{text}");
     }
 
     #[test]
