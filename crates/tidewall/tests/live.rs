@@ -9,7 +9,7 @@ mod service;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -428,6 +428,35 @@ fn commands_ask_a_running_service() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("is `tidewall run` running"), "{said}");
+}
+
+#[test]
+fn systemd_is_told_what_it_waits_for() {
+    let mut service = Service::prepared();
+    let path = service.path("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let notify = format!("NOTIFY_SOCKET={}", path.display());
+    service.wrapper = ["env", &notify, "WATCHDOG_USEC=1000000"].map(str::to_owned).to_vec();
+    let next = || {
+        let mut text = [0; 200];
+        let length = socket.recv(&mut text).unwrap();
+        String::from_utf8(text[..length].to_vec()).unwrap()
+    };
+    // What comes besides signs of life.
+    let next_news =
+        || std::iter::repeat_with(next).find(|text| !text.contains("WATCHDOG")).unwrap();
+    service.configure(LIMITS);
+    service.run();
+    assert_eq!(next_news().trim(), "READY=1");
+    let alive = std::iter::repeat_with(next).take(3).filter(|text| text.trim() == "WATCHDOG=1");
+    assert_eq!(alive.count(), 3, "at least every half of the time that is given");
+    service.signal("-HUP");
+    let said = next_news();
+    assert!(said.contains("RELOADING=1") && said.contains("MONOTONIC_USEC="), "{said}");
+    assert_eq!(next_news().trim(), "READY=1");
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+    assert_eq!(next_news().trim(), "STOPPING=1");
 }
 
 #[test]

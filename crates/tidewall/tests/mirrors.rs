@@ -326,6 +326,35 @@ fn the_rights_that_are_given_up_are_not_missed() {
 }
 
 #[test]
+fn without_a_configuration_it_listens_and_watches_the_machines_networks() {
+    if !ready("without_a_configuration_it_listens_and_watches_the_machines_networks") {
+        return;
+    }
+    let lab = Lab::new();
+    let mut service = Service::prepared();
+    let words = [env!("CARGO_BIN_EXE_tidewall"), "run", "--log", "json", "--control"];
+    service.child = Command::new("ip")
+        .args(["netns", "exec", &lab.receiver.name])
+        .args(words)
+        .arg(service.path("control.sock"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(service.path("log")).unwrap())
+        .spawn()
+        .unwrap();
+    service.wait_for("the socket", |service| service.ask(service::STATUS).is_ok());
+    let log = service.log();
+    for source in ["sflow [::]:6343", "netflow [::]:2055", "netflow [::]:4739"] {
+        assert!(log.contains(&format!("listening: {source}")), "{source}: {log}");
+    }
+    assert!(log.contains("networks that are ours: 192.0.2.0/24"), "{log}");
+    assert!(log.contains("no limit is set"), "{log}");
+    assert!(!is_promiscuous(&lab) && !has_program(&lab), "{}", lab.describe());
+    assert_eq!(service.status()["workers"].as_array().unwrap().len(), 3);
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+}
+
+#[test]
 fn own_addresses_come_and_go() {
     if !ready("own_addresses_come_and_go") {
         return;
