@@ -69,6 +69,13 @@ pub enum Refusal {
         /// Source of the filter.
         from: Prefix,
     },
+    /// Nothing of the attack can be filtered without its target's normal traffic; not a rail, but
+    /// told like one.
+    #[error("no few rules take enough of the attack and spare what is normal; {then}")]
+    NoFilter {
+        /// What happens instead.
+        then: &'static str,
+    },
     /// The group has as many routes as it may have.
     #[error("group `{group}` has {most} routes, its most")]
     GroupFull {
@@ -99,7 +106,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Names of the reasons, in the order of their counters.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 11] = [
         "not_ours",
         "too_short",
         "protected",
@@ -110,6 +117,7 @@ impl Refusal {
         "full",
         "too_fast",
         "too_many_attacks",
+        "no_filter",
     ];
 
     /// Position in [`Refusal::NAMES`].
@@ -125,6 +133,7 @@ impl Refusal {
             Self::Full { .. } => 7,
             Self::TooFast { .. } => 8,
             Self::TooManyAttacks { .. } => 9,
+            Self::NoFilter { .. } => 10,
         }
     }
 }
