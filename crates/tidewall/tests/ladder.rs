@@ -162,7 +162,7 @@ impl Drop for Traffic {
     }
 }
 
-/// UDP towards the victim, from many sources.
+/// UDP towards the victim, from hosts of one network.
 fn udp(number: u64, src_port: u16, length: u64, sampling: u32) -> FlowRecord {
     FlowRecord {
         src: 0xc633_6400 | u128::from(number * 37 % 250),
@@ -179,9 +179,10 @@ fn udp(number: u64, src_port: u16, length: u64, sampling: u32) -> FlowRecord {
     }
 }
 
-/// Answers of time servers, each for a thousand.
+/// Answers of time servers all over the world, each for a thousand.
 fn amplification(number: u64) -> FlowRecord {
-    udp(number, 123, 468, 1_000)
+    let src = 0x2d00_0000 | u128::from(number * 40_503 % 0x00ff_ffff);
+    FlowRecord { src, ..udp(number, 123, 468, 1_000) }
 }
 
 /// One answer of a name server among three packets of connections.
