@@ -16,8 +16,6 @@ use crate::amplifiers::Amplifiers;
 use bits::{Bits, Records};
 use search::{Bounds, Candidate, Search};
 
-/// With fewer remembered records nothing is known of the target's normal traffic.
-pub const LEAST_REMEMBERED: usize = 20;
 /// With fewer remembered openings of connections, nothing is known of how clients open theirs.
 const LEAST_OPENINGS: usize = 5;
 /// A rule that only slows traffic down lets at least so many bytes per second pass.
@@ -45,6 +43,8 @@ pub struct FilterSettings {
     pub enough: f64,
     /// Rules that take less than this together are not proposed: other measures serve better.
     pub least_coverage: f64,
+    /// With fewer remembered records nothing is known of the target's normal traffic.
+    pub least_remembered: usize,
 }
 
 impl Default for FilterSettings {
@@ -56,6 +56,7 @@ impl Default for FilterSettings {
             least_gain: 0.02,
             enough: 0.99,
             least_coverage: 0.5,
+            least_remembered: 20,
         }
     }
 }
@@ -74,13 +75,20 @@ pub struct Evidence<'a> {
 }
 
 impl<'a> Evidence<'a> {
-    /// The remembered records, if they are enough to go by.
-    fn known(&self) -> &'a [FlowRecord] {
-        if self.normal.len() < LEAST_REMEMBERED { &[] } else { self.normal }
+    /// The same with only what can be gone by: too few remembered records are none.
+    fn judged_by(mut self, settings: &FilterSettings) -> Self {
+        if self.normal.len() < settings.least_remembered {
+            self.normal = &[];
+        }
+        self
     }
 
     /// The best rules; none when no few rules fit.
     pub fn propose(&self, settings: &FilterSettings) -> Vec<ProposedFilter> {
+        self.judged_by(settings).best(settings)
+    }
+
+    fn best(&self, settings: &FilterSettings) -> Vec<ProposedFilter> {
         let chosen = self.choose(settings);
         let rules = chosen.into_iter().map(|(candidate, action)| FilterRule {
             action: self.rate(&candidate, action),
@@ -93,22 +101,23 @@ impl<'a> Evidence<'a> {
 
     /// The rules in force as they do now, if they still fit; otherwise new ones.
     pub fn renew(&self, old: &[ProposedFilter], settings: &FilterSettings) -> Vec<ProposedFilter> {
+        let judged = self.judged_by(settings);
         if old.is_empty() {
             return self.propose(settings);
         }
-        let now = self.measure(old.iter().map(|filter| filter.rule.clone()).collect());
+        let now = judged.measure(old.iter().map(|filter| filter.rule.clone()).collect());
         let coverage = |filters: &[ProposedFilter]| filters.iter().map(|f| f.coverage).sum::<f64>();
         if coverage(&now) >= STILL_GOOD {
             return now;
         }
-        let new = self.propose(settings);
+        let new = judged.best(settings);
         if coverage(&new) >= coverage(&now) + WORTH_A_CHANGE { new } else { now }
     }
 
     /// What rules do, in their order: those that take nothing are left out.
-    pub fn measure(&self, rules: Vec<FilterRule>) -> Vec<ProposedFilter> {
+    fn measure(&self, rules: Vec<FilterRule>) -> Vec<ProposedFilter> {
         let attack = Records::new(self.attack);
-        let normal = Records::new(self.known());
+        let normal = Records::new(self.normal);
         let mut left = Bits::all(self.attack.len());
         let mut proposed = Vec::with_capacity(rules.len());
         for rule in rules {
@@ -127,16 +136,16 @@ impl<'a> Evidence<'a> {
     /// Greedily: each rule is the best for what those before it leave. First what can be
     /// discarded, then what can be slowed down.
     fn choose(&self, settings: &FilterSettings) -> Vec<(Candidate, FilterAction)> {
-        let search = Search::new(self.attack, self.known(), settings.least_gain);
+        let search = Search::new(self.attack, self.normal, settings.least_gain);
         let mut chosen: Vec<(Candidate, FilterAction)> = Vec::new();
         let mut left = Bits::all(self.attack.len());
         let openings = search.attack.which(is_opening);
-        let remembered = self.known().iter().filter(|record| is_opening(record)).count();
+        let remembered = self.normal.iter().filter(|record| is_opening(record)).count();
         let discard = |touched: &Bits, candidate: &Candidate| {
             let opens = remembered < LEAST_OPENINGS
                 && candidate.rule.source.is_none()
                 && candidate.attack.and(&openings).iter().next().is_some();
-            if self.known().is_empty() || opens {
+            if self.normal.is_empty() || opens {
                 return self.is_never_normal(&candidate.rule);
             }
             let all = touched.or(&candidate.normal);
@@ -151,7 +160,7 @@ impl<'a> Evidence<'a> {
         let passes: [(FilterAction, Bounds<'_>); 2] =
             [(FilterAction::Discard, &discard), (FilterAction::RateLimit(0), &slow)];
         for (action, allowed) in passes {
-            let mut touched = Bits::none(self.known().len());
+            let mut touched = Bits::none(self.normal.len());
             while chosen.len() < settings.most_rules
                 && search.attack.share(&left) > 1.0 - settings.enough
             {

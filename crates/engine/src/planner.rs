@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tidewall_model::{
-    AttackEvent, AttackEventKind, Cause, CausedBy, Direction, FilterRule, Mitigation, MitigationId,
-    MitigationKind, MitigationOutcome, MitigationStatus, Prefix, Target, Timestamp,
+    AttackEvent, AttackEventKind, Cause, CausedBy, Direction, FilterAction, FilterRule, Mitigation,
+    MitigationId, MitigationKind, MitigationOutcome, MitigationStatus, Prefix, Target, Timestamp,
 };
 
 use crate::policy::Policy;
@@ -36,6 +36,9 @@ use table::{Claim, Key, Log, Table};
 
 /// A clock that is behind by less is taken for two clocks that differ, not for one set back.
 const JITTER: Duration = Duration::from_secs(2);
+/// So long after the filter step it is said that there is no filter, if no other step comes before:
+/// when many attacks begin at once, some get their rules with a later report.
+const RULES_WAIT: Duration = Duration::from_secs(10);
 
 /// Decides what is done about attacks.
 #[derive(Debug)]
@@ -342,6 +345,34 @@ impl Planner {
                 incident.keys.remove(&key);
             }
         }
+        self.note_missing_filter(subject, log);
+    }
+
+    /// Says once that the filter step of an attack has no effect, and what follows.
+    fn note_missing_filter(&mut self, subject: &Subject, log: &mut Log) {
+        let Some(incident) = self.incidents.get(subject) else { return };
+        let (target, direction) = subject;
+        let response = self.policy.response(&incident.group, *direction);
+        let Phase::Acting(climb) = incident.phase else { return };
+        let ladder = steps(response);
+        let step = ladder.iter().position(|step| step.measure == Measure::Filter);
+        let Some(step) = step.filter(|step| *step < climb.taken) else { return };
+        // Rules come with the attack, or with one of its next reports.
+        let is_late = climb.taken > step + 1 || log.now >= climb.since + RULES_WAIT;
+        let is_filterable = *direction == Direction::Incoming && target.prefix().is_some();
+        if self.held.is_some() || !is_late || !is_filterable || !incident.rules.is_empty() {
+            return;
+        }
+        let then = match ladder.get(step + 1) {
+            Some(_) => "the ladder goes on with its next step",
+            None => "the ladder has no further step",
+        };
+        let rule = FilterRule::all(FilterAction::Discard);
+        let prefix = target.prefix().map_or_else(|| target.clone(), Target::from_prefix);
+        let kind = MitigationKind::FlowSpec(rule);
+        let dry_run = response.mode == Mode::DryRun;
+        let key = Key::new(kind, prefix, *direction, dry_run);
+        self.note(subject, &key, Err(Refusal::NoFilter { then }), log);
     }
 
     /// Would something be announced that is not yet?

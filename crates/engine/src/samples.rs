@@ -9,7 +9,7 @@ use crate::amplifiers::Amplifiers;
 use crate::arena::{HostKey, IN, OUT, Side};
 use crate::classify::AttackTraffic;
 use crate::detector::Detector;
-use crate::filters::{Evidence, FilterSettings, LEAST_REMEMBERED};
+use crate::filters::{Evidence, FilterSettings};
 use crate::normal::MOST_REMEMBERED;
 use crate::policy::Policy;
 use crate::recent::Recent;
@@ -131,7 +131,7 @@ pub fn filter(
     settings: &FilterSettings,
 ) {
     let records: Vec<FlowRecord> = attack.samples.iter().map(|sample| sample.0).collect();
-    let known = normal.len() >= LEAST_REMEMBERED;
+    let known = normal.len() >= settings.least_remembered;
     let own = traffic(attack, &records).own(attack.class, amplifiers, known);
     let tolerable = tolerable(attack, &own);
     let evidence = Evidence { attack: &own, normal, amplifiers, tolerable };

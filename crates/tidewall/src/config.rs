@@ -14,6 +14,7 @@ mod detection;
 mod diagnostic;
 mod document;
 pub mod fastnetmon;
+mod filters;
 mod flows;
 mod frames;
 mod groups;
@@ -35,7 +36,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use tidewall_engine::{FilterSettings, Policy};
+use tidewall_engine::Policy;
 use tidewall_model::Prefix;
 use toml::de::{DeTable, DeValue};
 
@@ -50,6 +51,7 @@ use capacity::CapacityTable;
 use control::ControlTable;
 use counting::CountingTable;
 use detection::DetectionTable;
+use filters::FiltersTable;
 use flows::FlowsTable;
 use frames::FramesTable;
 use groups::GroupTable;
@@ -107,6 +109,9 @@ table! {
 
         #[default = "{}"]
         detection: DetectionTable,
+
+        #[default = "{}"]
+        filters: FiltersTable,
 
         #[default = "{}"]
         frames: FramesTable,
@@ -312,7 +317,7 @@ impl Root {
             whitelist: value_or_default(self.whitelist.clone()).resolve(&networks, sink),
             counting,
             detection: value_or_default(self.detection.clone()).resolve(sink),
-            filters: FilterSettings::default(),
+            filters: value_or_default(self.filters.clone()).resolve(sink),
             capacity: value_or_default(self.capacity.clone()).resolve(sink),
             networks: networks.to_vec(),
         };

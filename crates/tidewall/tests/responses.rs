@@ -12,6 +12,7 @@ use tidewall_actions::bgp::{Audience, Distance};
 use tidewall_actions::routes::RouteSettings;
 use tidewall_actions::{ActionKind, Config};
 use tidewall_bgp::community::Community;
+use tidewall_engine::FilterSettings;
 use tidewall_engine::planner::{Measure, Mode};
 use tidewall_model::Direction;
 
@@ -165,6 +166,62 @@ fn peers_and_next_hops_are_protected_without_being_named() {
     // The next hop of IPv6 is outside of the networks, for which no route is announced anyway.
     let want = ["192.0.2.53/32", "192.0.2.1/32", "192.0.2.10/32", "192.0.2.254/32"];
     assert_eq!(protected, want);
+}
+
+#[test]
+fn filters_are_chosen_as_it_is_said() {
+    assert_eq!(good("").policy.filters, FilterSettings::default());
+    let text = "[filters]\nmost_rules = 2\nenough = 0.9\nleast_gain = 0.05\nleast_coverage = 0.8\n\
+                collateral = 0\nslowed = 0.02\nleast_remembered = 50\n";
+    let loaded = good(text);
+    let want = FilterSettings {
+        most_rules: 2,
+        enough: 0.9,
+        least_gain: 0.05,
+        least_coverage: 0.8,
+        budget: 0.0,
+        rate_limit_budget: 0.02,
+        least_remembered: 50,
+    };
+    assert_eq!(loaded.policy.filters, want);
+    let plan = config::describe(&loaded);
+    let told = "Filters: at most 2 rules for an attack, until 90 % of it is taken, announced if they \
+                take 80 %;\n  of the target's normal packets at most 0 % are discarded and 2 % slowed \
+                down;\n  nothing is known of these with less than 50 remembered records\n";
+    assert!(plan.contains(told), "{plan}");
+    for (text, key, reason, fix) in [
+        ("most_rules = 17", "filters.most_rules", "17 is out of range: 1 to 16", "most_rules = 2"),
+        (
+            "collateral = 5",
+            "filters.collateral",
+            "5 is out of range: 0 to 0.2",
+            "collateral = 0.05",
+        ),
+        ("slowed = -0.1", "filters.slowed", "-0.1 is out of range: 0 to 0.5", "slowed = 0.05"),
+        ("enough = nan", "filters.enough", "found the number nan", "enough = 0.95"),
+        (
+            "enough = 0.6\nleast_coverage = 0.8",
+            "filters.least_coverage",
+            "rules end at 0.6 of the attack",
+            "at most `enough`",
+        ),
+        (
+            "slowed = 0",
+            "filters.slowed",
+            "0.01 of the normal packets may be",
+            "at least `collateral`",
+        ),
+        ("collateral = 0.15", "filters.collateral", "and only 0.1 slowed down", "at least"),
+        ("colateral = 0.1", "filters", "colateral", "collateral"),
+    ] {
+        let errors = bad(&format!("[filters]\n{text}\n"));
+        let [error] = errors.as_slice() else { panic!("{text}: {errors:?}") };
+        let shown = format!("{error:?}");
+        for word in [key, reason, fix] {
+            assert!(shown.contains(word), "{text}: no {word:?} in {shown}");
+        }
+        assert_eq!(error.line, 1 + text.lines().count(), "{text}");
+    }
 }
 
 #[test]

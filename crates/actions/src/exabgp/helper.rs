@@ -1,5 +1,5 @@
-//! What ExaBGP starts as its process: hands the lines of the service's socket to ExaBGP, one at a
-//! time, and ExaBGP's answers back. It never ends while ExaBGP runs: ExaBGP stops for good when a
+//! What ExaBGP starts as its process: hands the lines of the service's socket to ExaBGP and ExaBGP's
+//! answers, which come in order, back. It never ends while ExaBGP runs: ExaBGP stops for good when a
 //! process of its ends too often.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -94,14 +94,15 @@ impl<O: Write> Helper<O> {
     }
 
     fn talk(&mut self, back: &mut UnixStream, number: u64) -> io::Result<Served> {
-        let (mut answers, mut asked) = (None, false);
+        // Lines that ExaBGP is to answer, for this connection.
+        let (mut answers, mut asked) = (None, 0);
         loop {
             let event = self.events.recv();
             let reply = match event {
                 Err(_) | Ok(Event::End) => return Ok(Served::End),
                 Ok(Event::Answer(answer)) => self.owed(answer, &mut asked),
                 Ok(Event::Closed(of)) if of == number => {
-                    self.stale += u64::from(asked);
+                    self.stale += asked;
                     return Ok(Served::Left("the service has closed the connection".to_owned()));
                 }
                 Ok(Event::Line(of, line)) if of == number => match (answers, line.as_str()) {
@@ -123,7 +124,7 @@ impl<O: Write> Helper<O> {
                         self.output.write_all(line.as_bytes())?;
                         self.output.write_all(b"\n")?;
                         self.output.flush()?;
-                        asked = expected;
+                        asked += u64::from(expected);
                         (!expected).then_some(WRITTEN)
                     }
                 },
@@ -133,18 +134,21 @@ impl<O: Write> Helper<O> {
             if let Some(reply) = reply
                 && let Err(error) = writeln_to(back, reply)
             {
+                self.stale += asked;
                 return Ok(Served::Left(error.to_string()));
             }
         }
     }
 
-    /// The answer, when it is one to this connection's line.
-    fn owed(&mut self, answer: &'static str, asked: &mut bool) -> Option<&'static str> {
+    /// The answer, when it is one to a line of this connection.
+    fn owed(&mut self, answer: &'static str, asked: &mut u64) -> Option<&'static str> {
         if self.stale > 0 {
             self.stale -= 1;
             return None;
         }
-        std::mem::take(asked).then_some(answer)
+        let is_asked = *asked > 0;
+        *asked = asked.saturating_sub(1);
+        is_asked.then_some(answer)
     }
 
     /// Waits before the next attempt; `true`: ExaBGP has gone.
@@ -152,7 +156,7 @@ impl<O: Write> Helper<O> {
         loop {
             match self.events.recv_timeout(RETRY) {
                 Ok(Event::End) | Err(RecvTimeoutError::Disconnected) => return true,
-                Ok(Event::Answer(answer)) => drop(self.owed(answer, &mut false)),
+                Ok(Event::Answer(answer)) => drop(self.owed(answer, &mut 0)),
                 Ok(Event::Line(..) | Event::Closed(_)) => {}
                 Err(RecvTimeoutError::Timeout) => return false,
             }

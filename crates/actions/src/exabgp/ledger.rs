@@ -1,6 +1,7 @@
 //! What ExaBGP is to have, what it was told, and what it must still be told: at most one command
-//! for each route waits, so that a thousand changes of mind during an outage cost one line. Knows
-//! no pipe and no socket; time is an argument.
+//! for each route waits, so that a thousand changes of mind during an outage cost one line. Several
+//! lines may be on their way, of different routes, and are answered in order. Knows no pipe and no
+//! socket; time is an argument.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -17,6 +18,8 @@ use crate::{AnnouncedRoute, AnnouncerStatus};
 pub(super) const SETTLE: Duration = Duration::from_secs(1);
 /// Withdrawals that wait at most, besides one command for each desired route.
 pub(super) const MAX_WITHDRAWALS: usize = 65_536;
+/// A line about the route is on its way.
+const FLYING: Timestamp = Timestamp(u64::MAX);
 
 #[derive(Debug)]
 struct Entry {
@@ -55,7 +58,8 @@ pub(super) struct Ledger {
     order: VecDeque<RouteKey>,
     /// When the next line about a route may be written.
     not_before: BTreeMap<RouteKey, Timestamp>,
-    in_flight: Option<InFlight>,
+    /// Lines without an answer, the oldest first.
+    in_flight: VecDeque<InFlight>,
     /// Why nothing can be written.
     down: Option<String>,
     outcomes: Vec<(RouteKey, MitigationOutcome)>,
@@ -72,7 +76,7 @@ impl Ledger {
             waiting: BTreeMap::new(),
             order: VecDeque::new(),
             not_before: BTreeMap::new(),
-            in_flight: None,
+            in_flight: VecDeque::new(),
             down: None,
             outcomes: Vec::new(),
             done: 0,
@@ -142,11 +146,9 @@ impl Ledger {
         self.push(&key, Command::Withdraw { next_hop, asked: true, note: None });
     }
 
-    /// The next line, which is then on its way until one of the four calls below.
+    /// The next line, which is then on its way until one of the four calls below; never a second
+    /// one about the same route.
     pub(super) fn next(&mut self, now: Timestamp) -> Option<String> {
-        if self.in_flight.is_some() {
-            return None;
-        }
         let ready = |key: &RouteKey| self.not_before.get(key).is_none_or(|time| *time <= now);
         let place = self.order.iter().position(ready)?;
         let key = self.order.remove(place)?;
@@ -159,13 +161,14 @@ impl Ledger {
         };
         // Only what can be written is ever queued.
         let line = line?;
-        self.in_flight = Some(InFlight { key, command, route });
+        self.not_before.insert(key.clone(), FLYING);
+        self.in_flight.push_back(InFlight { key, command, route });
         Some(line)
     }
 
-    /// The line was taken.
+    /// The oldest line on its way was taken.
     pub(super) fn taken(&mut self, now: Timestamp) {
-        let Some(InFlight { key, command, route }) = self.in_flight.take() else { return };
+        let Some(InFlight { key, command, route }) = self.in_flight.pop_front() else { return };
         self.done += 1;
         self.not_before.insert(key.clone(), now + SETTLE);
         let entry = self.desired.get_mut(&key);
@@ -183,18 +186,19 @@ impl Ledger {
         }
     }
 
-    /// ExaBGP does not want the line: tried again after a while.
+    /// ExaBGP does not want the oldest line on its way: tried again after a while.
     pub(super) fn refused(&mut self, words: &str, retry: Duration, now: Timestamp) {
-        let Some(InFlight { key, command, .. }) = self.in_flight.take() else { return };
+        let Some(InFlight { key, command, .. }) = self.in_flight.pop_front() else { return };
         self.fault(words, now);
         self.not_before.insert(key.clone(), now + retry.max(SETTLE));
         self.again(key.clone(), command);
         self.complain(&key, words);
     }
 
-    /// Nothing of the line was written: it is the next again.
+    /// Nothing of the newest line was written: it is the next again.
     pub(super) fn put_back(&mut self) {
-        let Some(InFlight { key, command, .. }) = self.in_flight.take() else { return };
+        let Some(InFlight { key, command, .. }) = self.in_flight.pop_back() else { return };
+        self.not_before.remove(&key);
         self.waiting.insert(key.clone(), command);
         self.order.push_front(key);
     }
@@ -202,7 +206,7 @@ impl Ledger {
     /// Nobody listens, or nobody listens any more: all that is desired must be told again.
     pub(super) fn lost(&mut self, words: &str, now: Timestamp) {
         self.fault(words, now);
-        if let Some(InFlight { key, command, .. }) = self.in_flight.take() {
+        while let Some(InFlight { key, command, .. }) = self.in_flight.pop_front() {
             self.again(key, command);
         }
         self.not_before.clear();
@@ -233,16 +237,13 @@ impl Ledger {
 
     /// Nothing waits, and nothing is on its way.
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.in_flight.is_none()
+        self.waiting.is_empty() && self.in_flight.is_empty()
     }
 
     /// When something may be written that may not now.
     pub(super) fn next_time(&self) -> Option<Timestamp> {
-        if self.in_flight.is_some() || self.order.is_empty() {
-            return None;
-        }
-        let times = self.order.iter().map(|key| self.not_before.get(key));
-        times.min().map(|time| time.copied().unwrap_or(Timestamp::ZERO))
+        let time = |key| self.not_before.get(key).copied().unwrap_or(Timestamp::ZERO);
+        self.order.iter().map(time).filter(|time| *time != FLYING).min()
     }
 
     /// What became of routes since the last call.
@@ -256,7 +257,7 @@ impl Ledger {
             daemon,
             desired: self.desired.len(),
             announced: self.desired.values().filter(|entry| entry.announced).count(),
-            waiting: self.waiting.len() + usize::from(self.in_flight.is_some()),
+            waiting: self.waiting.len() + self.in_flight.len(),
             done: self.done,
             failed: self.failed,
             last_error: self.last_error.clone(),

@@ -1,6 +1,8 @@
 //! The process that ExaBGP starts: our helper connects to this socket, hands each line to ExaBGP
-//! and brings the answer back. One helper at a time, one line at a time. When it goes, ExaBGP may
-//! have gone with all routes: what is desired is told again to the next one.
+//! and brings the answer back. One helper at a time. Lines go in batches, each once the one before
+//! is answered: ExaBGP answers in order, and should an answer be missing, that shows at the end of
+//! the batch. When a helper goes, ExaBGP may have gone with all routes: what is desired is told again
+//! to the next one.
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -19,7 +21,9 @@ pub(super) const LISTENER: Token = Token(2);
 pub(super) const HELPER: Token = Token(3);
 
 /// First line of a helper.
-pub(super) const HELLO: &str = "tidewall exabgp-helper 1";
+pub(super) const HELLO: &str = "tidewall exabgp-helper 2";
+/// Of one that waits for each answer: an ExaBGP that runs on goes on with the helper it started.
+const OLDER_HELLO: &str = "tidewall exabgp-helper 1";
 /// First line to a helper: ExaBGP's answers are waited for, or only its taking of the line.
 pub(super) const WITH_ANSWERS: &str = "answers";
 pub(super) const WITHOUT_ANSWERS: &str = "no answers";
@@ -37,6 +41,11 @@ const HELLO_WAIT: Duration = Duration::from_secs(5);
 /// Before the first helper is missed: it connects by itself.
 const GRACE: Duration = Duration::from_secs(3);
 const NEVER: Timestamp = Timestamp(u64::MAX);
+/// Lines of a batch at most.
+pub(super) const BATCH: usize = 64;
+/// Octets of a batch, but for its last line. ExaBGP 4 reads 16 KiB at once, and what is left in its
+/// own buffer then waits until more is written.
+const BATCH_OCTETS: usize = 8_192;
 
 #[derive(Debug)]
 pub(super) struct Process {
@@ -52,15 +61,21 @@ pub(super) struct Process {
     missed_at: Option<Timestamp>,
     /// Connections that were turned away.
     turned_away: u64,
+    /// After an answer was missing: lines that go alone, so that it is known whose it was.
+    alone: usize,
 }
 
 #[derive(Debug)]
 struct Helper {
     stream: UnixStream,
     known: bool,
+    /// Lines of a batch that it takes at most.
+    batch: usize,
+    /// Lines without an answer.
+    unanswered: usize,
     unread: Vec<u8>,
     unsent: Vec<u8>,
-    /// When its hello, or an answer, is overdue.
+    /// When its hello, or the next answer, is overdue.
     due: Option<Timestamp>,
 }
 
@@ -90,6 +105,7 @@ impl Process {
             helper,
             missed_at,
             turned_away: 0,
+            alone: 0,
         })
     }
 
@@ -135,7 +151,8 @@ impl Process {
     pub(super) fn deadline(&self, ledger: &Ledger) -> Option<Timestamp> {
         let missed = self.missed_at.filter(|time| *time != NEVER);
         let due = self.helper.as_ref().and_then(|helper| helper.due);
-        let next = if self.is_up() { ledger.next_time() } else { None };
+        // Nothing is written before all is answered.
+        let next = if due.is_none() && self.is_up() { ledger.next_time() } else { None };
         [missed, due, next].into_iter().flatten().min()
     }
 
@@ -151,7 +168,9 @@ impl Process {
             if registry.register(&mut stream, HELPER, interest).is_ok() {
                 let due = Some(now + HELLO_WAIT);
                 let (unread, unsent) = (Vec::new(), Vec::new());
-                self.helper = Some(Helper { stream, known: false, unread, unsent, due });
+                let (known, batch, unanswered) = (false, 1, 0);
+                self.helper =
+                    Some(Helper { stream, known, batch, unanswered, unread, unsent, due });
             }
         }
     }
@@ -171,6 +190,7 @@ impl Process {
         }
         if helper.due.is_some_and(|time| time <= now) {
             return Err(if helper.known {
+                self.alone = BATCH;
                 format!(
                     "ExaBGP has not answered within {:?}: are its answers (exabgp.api.ack) on?",
                     self.answer_wait
@@ -179,12 +199,10 @@ impl Process {
                 "whoever connected is no helper".to_owned()
             });
         }
-        if helper.known
-            && helper.due.is_none()
-            && let Some(line) = ledger.next(now)
-        {
-            helper.unsent.extend(line.as_bytes());
-            helper.due = Some(now + self.answer_wait);
+        if helper.known && helper.unanswered == 0 {
+            let most = if self.alone > 0 { 1 } else { helper.batch };
+            helper.fill(most, ledger, now);
+            helper.due = (helper.unanswered > 0).then(|| now + self.answer_wait);
         }
         helper.send()
     }
@@ -197,18 +215,23 @@ impl Process {
         now: Timestamp,
     ) -> Result<(), Left> {
         if !helper.known {
-            if line != HELLO {
-                return Err("whoever connected is no helper".to_owned());
-            }
+            helper.batch = match line {
+                HELLO => BATCH,
+                OLDER_HELLO => 1,
+                _ => return Err("whoever connected is no helper".to_owned()),
+            };
             (helper.known, helper.due, self.missed_at) = (true, None, None);
             let greeting = if self.answers { WITH_ANSWERS } else { WITHOUT_ANSWERS };
             helper.unsent.extend(format!("{greeting}\n").as_bytes());
             ledger.up();
             return Ok(());
         }
-        if helper.due.take().is_none() {
+        if helper.unanswered == 0 {
             return Err("the ExaBGP helper answers what was not asked".to_owned());
         }
+        helper.unanswered -= 1;
+        helper.due = (helper.unanswered > 0).then(|| now + self.answer_wait);
+        self.alone = self.alone.saturating_sub(1);
         match (line, self.answers) {
             (DONE, true) | (WRITTEN, false) => ledger.taken(now),
             (ERROR, true) => {
@@ -236,6 +259,15 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 impl Helper {
+    /// Takes the lines of the next batch.
+    fn fill(&mut self, most: usize, ledger: &mut Ledger, now: Timestamp) {
+        while self.unanswered < most && self.unsent.len() < BATCH_OCTETS {
+            let Some(line) = ledger.next(now) else { return };
+            self.unsent.extend(line.as_bytes());
+            self.unanswered += 1;
+        }
+    }
+
     /// `true`: it has closed.
     fn receive(&mut self) -> Result<bool, Left> {
         let mut buffer = [0; 256];
@@ -244,7 +276,7 @@ impl Helper {
                 Ok(0) => return Ok(true),
                 Ok(length) => {
                     self.unread.extend(buffer.iter().take(length));
-                    if self.unread.len() > 2 * MAX_ANSWER {
+                    if self.unread.len() > 2 * BATCH * MAX_ANSWER {
                         return Err("the ExaBGP helper says too much".to_owned());
                     }
                 }

@@ -1,4 +1,4 @@
-//! Debian's ExaBGP in our namespace: its configuration, its process, start and end.
+//! ExaBGP in our namespace, Debian's or a newer one: its configuration, its process, start and end.
 
 use std::fs;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -15,7 +15,41 @@ use tidewall_actions::exabgp::helper;
 use crate::By;
 use crate::lab::{Lab, Wire};
 
-const PROGRAM: &str = "/usr/sbin/exabgp";
+const DEBIANS: &str = "/usr/sbin/exabgp";
+/// Names the executable of an ExaBGP 5.
+const NEWER: &str = "TIDEWALL_EXABGP5";
+
+/// Which ExaBGP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// 4.2, of Debian's package.
+    Four,
+    /// 5, where the environment names one.
+    Five,
+}
+
+impl Release {
+    fn program(self) -> Option<PathBuf> {
+        match self {
+            Self::Four => Some(PathBuf::from(DEBIANS)),
+            Self::Five => std::env::var_os(NEWER).map(PathBuf::from),
+        }
+    }
+
+    /// Is it installed? Debian's must be in continuous integration.
+    pub fn is_there(self) -> bool {
+        let there = self.program().is_some_and(|program| program.exists());
+        match self {
+            Self::Four if !there => {
+                assert!(std::env::var_os("CI").is_none(), "{DEBIANS} is not installed");
+                println!("skipped: {DEBIANS} is not installed");
+            }
+            Self::Five if !there => println!("skipped: {NEWER} does not name an ExaBGP 5"),
+            _ => {}
+        }
+        there
+    }
+}
 
 /// Keeps the pipe open for reading, so that a writer's end is not its end; waits for each answer.
 const FEED: &str =
@@ -42,23 +76,14 @@ while True:
 ";
 
 pub struct Exabgp {
+    program: PathBuf,
     directory: PathBuf,
     child: Option<Child>,
 }
 
 impl Exabgp {
-    /// Is it installed? In continuous integration it must be.
-    pub fn is_there() -> bool {
-        let there = Path::new(PROGRAM).exists();
-        if !there {
-            assert!(std::env::var_os("CI").is_none(), "{PROGRAM} is not installed");
-            println!("skipped: {PROGRAM} is not installed");
-        }
-        there
-    }
-
     /// One neighbour: the daemon at the other end of the wire, which takes us for AS 65010.
-    pub fn start(lab: &Lab, wire: &Wire, peer_as: u32, by: By) -> Self {
+    pub fn start(lab: &Lab, wire: &Wire, peer_as: u32, by: By, release: Release) -> Self {
         let (us, them) = (wire.ours(), wire.theirs());
         let neighbour = format!(
             "neighbor {them} {{\n router-id {us}; local-address {us}; local-as 65010;\n \
@@ -66,21 +91,22 @@ impl Exabgp {
              family {{ ipv4 unicast; ipv6 unicast; ipv4 flow; ipv6 flow; }}\n \
              api {{ processes [ tidewall ]; }}\n}}\n"
         );
-        Self::with(lab, by, &neighbour)
+        Self::with(lab, by, release, &neighbour)
     }
 
     /// Nobody takes what it is told: its only neighbour listens to another process.
-    pub fn without_neighbour(lab: &Lab) -> Self {
+    pub fn without_neighbour(lab: &Lab, release: Release) -> Self {
         let neighbour = "process other { run /bin/sleep 1000; encoder text; }
 neighbor 127.0.0.9 {\n router-id 127.0.0.1; local-address 127.0.0.1; local-as 65010;
  peer-as 65001;\n family { ipv4 unicast; }\n api { processes [ other ]; }\n}\n";
-        Self::with(lab, By::Process, neighbour)
+        Self::with(lab, By::Process, release, neighbour)
     }
 
-    fn with(lab: &Lab, by: By, neighbour: &str) -> Self {
+    fn with(lab: &Lab, by: By, release: Release, neighbour: &str) -> Self {
         let directory = lab.directory().join("exabgp");
         fs::create_dir(&directory).unwrap();
-        let exabgp = Self { directory, child: None };
+        let program = release.program().unwrap();
+        let exabgp = Self { program, directory, child: None };
         let run = match by {
             By::Pipe => {
                 let feed = exabgp.directory.join("feed.sh");
@@ -116,7 +142,7 @@ neighbor 127.0.0.9 {\n router-id 127.0.0.1; local-address 127.0.0.1; local-as 65
     pub fn start_again(&mut self) {
         let log = self.directory.join("log");
         let file = fs::File::options().create(true).append(true).open(&log).unwrap();
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(&self.program);
         command
             .env("exabgp.daemon.user", "root")
             .env("exabgp.api.cli", "false")

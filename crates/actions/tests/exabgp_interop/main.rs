@@ -1,7 +1,8 @@
-//! Debian's ExaBGP between us and a router, each way of reaching it: what the router prints is what
-//! we meant, a withdrawal arrives, and a new ExaBGP is told everything again. Needs root, network
-//! namespaces and the packages exabgp, bird2 and gobgpd; says so and passes where they are missing
-//! (packages must be there in continuous integration).
+//! Debian's ExaBGP, and an ExaBGP 5, between us and a router, each way of reaching it: what the
+//! router prints is what we meant, a withdrawal arrives, and a new ExaBGP is told everything again.
+//! Needs root, network namespaces and the packages exabgp, bird2 and gobgpd; says so and passes where
+//! they are missing (packages must be there in continuous integration). `TIDEWALL_EXABGP5` names the
+//! executable of an ExaBGP 5.
 
 #![expect(clippy::disallowed_methods, reason = "real daemons take real time")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -28,7 +29,7 @@ use tidewall_bgp::{FlowSpecRoute, Route, RouteAttributes};
 use tidewall_model::{Family, MitigationOutcome};
 
 use daemon::{Daemon, Kind, Neighbour};
-use exabgp::Exabgp;
+use exabgp::{Exabgp, Release};
 use lab::{Lab, Wire, until};
 use routes::{amplification, blackhole, decorated, dns_over_ipv6, syn_flood, with_med};
 
@@ -54,10 +55,10 @@ struct Setup {
 }
 
 impl Setup {
-    fn new(kind: Kind, by: By) -> Option<Self> {
-        let lab = Lab::new().filter(|_| kind.is_there() && Exabgp::is_there())?;
+    fn new(kind: Kind, by: By, release: Release) -> Option<Self> {
+        let lab = Lab::new().filter(|_| kind.is_there() && release.is_there())?;
         let daemon = Daemon::start(kind, &lab, Neighbour::default());
-        let exabgp = Exabgp::start(&lab, &daemon.wire, kind.peer_as(), by);
+        let exabgp = Exabgp::start(&lab, &daemon.wire, kind.peer_as(), by, release);
         let way = match by {
             By::Pipe => Way::pipe(exabgp.pipe()),
             By::Process => Way::process(exabgp.socket()),
@@ -97,8 +98,8 @@ fn everything(wire: &Wire) -> Vec<Route> {
     unicast.into_iter().chain([amplification(), syn_flood(), dns_over_ipv6()]).collect()
 }
 
-fn everything_arrives_and_goes(kind: Kind, by: By) {
-    let Some(mut setup) = Setup::new(kind, by) else { return };
+fn everything_arrives_and_goes(kind: Kind, by: By, release: Release) {
+    let Some(mut setup) = Setup::new(kind, by, release) else { return };
     let routes = everything(&setup.daemon.wire);
     setup.announcer.set(routes.clone());
     setup.until_announced(routes.len());
@@ -180,18 +181,27 @@ fn rules_are_printed(setup: &Setup) {
 
 #[test]
 fn by_pipe_to_gobgp() {
-    everything_arrives_and_goes(Kind::Gobgp, By::Pipe);
+    everything_arrives_and_goes(Kind::Gobgp, By::Pipe, Release::Four);
 }
 
 #[test]
 fn by_process_to_bird() {
-    everything_arrives_and_goes(Kind::Bird, By::Process);
+    everything_arrives_and_goes(Kind::Bird, By::Process, Release::Four);
+}
+
+#[test]
+fn release_5_by_pipe_to_gobgp() {
+    everything_arrives_and_goes(Kind::Gobgp, By::Pipe, Release::Five);
+}
+
+#[test]
+fn release_5_by_process_to_bird() {
+    everything_arrives_and_goes(Kind::Bird, By::Process, Release::Five);
 }
 
 /// Attributes and actions for which ExaBGP has traps.
-#[test]
-fn attributes_and_actions_are_what_was_meant() {
-    let Some(setup) = Setup::new(Kind::Bird, By::Process) else { return };
+fn attributes_and_actions(release: Release) {
+    let Some(setup) = Setup::new(Kind::Bird, By::Process, release) else { return };
     let wire = &setup.daemon.wire;
     setup.announcer.announce(decorated(V4, wire.ours()));
     let target = PrefixMatch::new("203.0.113.90/32".parse().unwrap());
@@ -212,11 +222,20 @@ fn attributes_and_actions_are_what_was_meant() {
     setup.until_printed(&words, |daemon| daemon.flow_spec(false));
 }
 
+#[test]
+fn attributes_and_actions_are_what_was_meant() {
+    attributes_and_actions(Release::Four);
+}
+
+#[test]
+fn release_5_attributes_and_actions_are_what_was_meant() {
+    attributes_and_actions(Release::Five);
+}
+
 /// A route that is replaced and replaced back, or withdrawn and announced, in one breath: ExaBGP
 /// sends such changes in an order of its own, so they keep their distance.
-#[test]
-fn quick_changes_end_as_the_last_was_meant() {
-    let Some(setup) = Setup::new(Kind::Bird, By::Process) else { return };
+fn quick_changes(release: Release) {
+    let Some(setup) = Setup::new(Kind::Bird, By::Process, release) else { return };
     let ours = setup.daemon.wire.ours();
     setup.announcer.announce(with_med(2, 20, ours));
     setup.announcer.announce(with_med(1, 10, ours));
@@ -236,11 +255,27 @@ fn quick_changes_end_as_the_last_was_meant() {
     setup.until_has("198.18.0.2/32", true);
 }
 
+#[test]
+fn quick_changes_end_as_the_last_was_meant() {
+    quick_changes(Release::Four);
+}
+
+#[test]
+fn release_5_quick_changes_end_as_the_last_was_meant() {
+    quick_changes(Release::Five);
+}
+
 /// What ExaBGP itself says: a line that it does not take is no applied route.
 #[test]
 fn without_a_neighbour_for_it_a_route_is_not_applied() {
-    let Some(lab) = Lab::new().filter(|_| Exabgp::is_there()) else { return };
-    let exabgp = Exabgp::without_neighbour(&lab);
+    for release in [Release::Four, Release::Five] {
+        without_a_neighbour(release);
+    }
+}
+
+fn without_a_neighbour(release: Release) {
+    let Some(lab) = Lab::new().filter(|_| release.is_there()) else { return };
+    let exabgp = Exabgp::without_neighbour(&lab, release);
     let (sender, outcomes) = channel();
     let config = Config::new("exabgp", Way::process(exabgp.socket()));
     let announcer = ExaBgp::start(config, sender).unwrap();
@@ -255,10 +290,16 @@ fn without_a_neighbour_for_it_a_route_is_not_applied() {
     assert!(words.is_some(), "{}", exabgp.log());
 }
 
-/// Printed, not asserted: how long a thousand take, each with its answer.
+/// How long a thousand take, each with its answer: one at a time it was half a minute.
 #[test]
 fn a_thousand_routes() {
-    let Some(setup) = Setup::new(Kind::Bird, By::Process) else { return };
+    for release in [Release::Four, Release::Five] {
+        thousand_routes(release);
+    }
+}
+
+fn thousand_routes(release: Release) {
+    let Some(setup) = Setup::new(Kind::Bird, By::Process, release) else { return };
     until("the helper is there", SOON, || {
         let status = setup.announcer.status();
         if status.up { Ok(()) } else { Err(format!("{status:?}")) }
@@ -272,10 +313,11 @@ fn a_thousand_routes() {
         let status = setup.announcer.status();
         if status.announced == 1_000 { Ok(()) } else { Err(format!("{status:?}")) }
     });
-    println!("1,000 routes were answered after {:?}", began.elapsed());
+    println!("{release:?}: 1,000 routes were answered after {:?}", began.elapsed());
+    assert_eq!(setup.announcer.status().failed, 0);
     until("the router has all", Duration::from_mins(2), || {
         let count = setup.daemon.count();
         if count >= 1_000 { Ok(()) } else { Err(format!("{count}")) }
     });
-    println!("1,000 routes were in BIRD after {:?}", began.elapsed());
+    println!("{release:?}: 1,000 routes were in BIRD after {:?}", began.elapsed());
 }

@@ -284,7 +284,8 @@ fn where_nothing_is_remembered_only_what_is_never_normal_is_discarded() {
     let syn = many(300, |n| tcp(n as u16, 80, SYN, 40));
     let null = many(300, |n| tcp(n as u16, 80, 0, 40));
     for (attack, discards) in [(known, true), (name_servers, false), (syn, false), (null, true)] {
-        for normal in [&[][..], &web_server()[..LEAST_REMEMBERED - 1]] {
+        let enough = FilterSettings::default().least_remembered;
+        for normal in [&[][..], &web_server()[..enough - 1]] {
             let filters = propose(&attack, normal);
             assert!(takes_all(&filters), "{filters:?}");
             for filter in &filters {
@@ -293,6 +294,33 @@ fn where_nothing_is_remembered_only_what_is_never_normal_is_discarded() {
             }
         }
     }
+}
+
+/// What the owner sets is what is gone by.
+#[test]
+fn settings_move_the_bounds() {
+    let with = |change: fn(&mut FilterSettings)| {
+        let mut settings = FilterSettings::default();
+        change(&mut settings);
+        settings
+    };
+    let names = many(300, |n| udp(53, n as u16, 1400));
+    let asks = |settings| propose_with(&names, &web_server(), &settings);
+    let discards = |filters: &[ProposedFilter]| {
+        !filters.is_empty() && filters.iter().all(|f| f.rule.action == FilterAction::Discard)
+    };
+    assert!(discards(&asks(FilterSettings::default())));
+    let strict = with(|settings| settings.least_remembered = web_server().len() + 1);
+    assert!(!discards(&asks(strict)), "nothing is known with so few records");
+
+    // Four floods of equal size, each with a port of its own: two rules take half of them.
+    let four = many(400, |n| udp([123, 389, 1900, 11_211][n as usize % 4], 7, 468 + n % 4 * 100));
+    let two = with(|settings| (settings.most_rules, settings.least_coverage) = (2, 0.0));
+    assert!(propose_with(&four, &web_server(), &two).len() <= 2);
+    // The whole of what the target receives cannot be told from the attack.
+    let like_normal = web_server();
+    let none = propose_with(&like_normal, &web_server(), &FilterSettings::default());
+    assert!(coverage(&none) < 1e-9, "{none:?}");
 }
 
 /// Flows hold the union of the flags of their packets: a connection that lost its opening is lost.
@@ -384,7 +412,7 @@ proptest! {
         let filters = propose_with(&attack, &normal, &settings);
         prop_assert_eq!(&filters, &propose_with(&attack, &normal, &settings));
         prop_assert!(filters.len() <= most_rules);
-        let normal = if normal.len() < LEAST_REMEMBERED { &[][..] } else { &normal };
+        let normal = if normal.len() < settings.least_remembered { &[][..] } else { &normal };
         let packets = |records: &[&FlowRecord]| -> u64 {
             records.iter().map(|record| record.scaled_packets()).sum()
         };

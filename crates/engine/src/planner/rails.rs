@@ -69,6 +69,13 @@ pub enum Refusal {
         /// Source of the filter.
         from: Prefix,
     },
+    /// Nothing of the attack can be filtered without its target's normal traffic; not a rail, but
+    /// told like one.
+    #[error("no few rules take enough of the attack and spare what is normal; {then}")]
+    NoFilter {
+        /// What happens instead.
+        then: &'static str,
+    },
     /// The group has as many routes as it may have.
     #[error("group `{group}` has {most} routes, its most")]
     GroupFull {
@@ -120,7 +127,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Names of the reasons, in the order of their counters.
-    pub const NAMES: [&'static str; 12] = [
+    pub const NAMES: [&'static str; 13] = [
         "not_ours",
         "too_short",
         "protected",
@@ -133,6 +140,7 @@ impl Refusal {
         "too_many_attacks",
         "too_much",
         "just_started",
+        "no_filter",
     ];
 
     /// Position in [`Refusal::NAMES`].
@@ -150,6 +158,7 @@ impl Refusal {
             Self::TooManyAttacks { .. } => 9,
             Self::TooMuch { .. } => 10,
             Self::JustStarted { .. } => 11,
+            Self::NoFilter { .. } => 12,
         }
     }
 }

@@ -308,6 +308,41 @@ fn the_ladder_waits_and_makes_before_it_breaks() {
     assert_eq!(bench.up(), [""; 0]);
 }
 
+/// Where nothing can be filtered, that is told once, and the next step comes in its time; rules that
+/// come late are taken.
+#[test]
+fn a_filter_step_without_rules_is_told_and_the_next_one_taken() {
+    let steps = [(Measure::Notify, 0), (Measure::Filter, 0), (Measure::Blackhole, 20)];
+    let mut bench = Bench::new(|policy| policy.fallback.incoming.ladder = ladder(&steps));
+    bench.start(0, VICTIM);
+    bench.run(0, 30, true);
+    let told = "refused: no few rules take enough of the attack and spare what is normal; the ladder \
+                goes on with its next step";
+    let place = |bench: &Bench, words: &str| bench.said.iter().position(|said| said == words);
+    assert_eq!(bench.said.iter().filter(|said| *said == told).count(), 1, "{:?}", bench.said);
+    assert!(place(&bench, told) < place(&bench, "apply: blackhole 198.51.100.7"));
+    assert!(place(&bench, "apply: blackhole 198.51.100.7").is_some(), "{:?}", bench.said);
+    assert_eq!(bench.planner.stats().refused[10], 1);
+
+    // Late, but before the next step: nothing is told.
+    let mut bench = Bench::new(|policy| policy.fallback.incoming.ladder = ladder(&steps));
+    bench.start(0, VICTIM);
+    let rule = FilterRule { protocol: Some(17), ..FilterRule::all(FilterAction::Discard) };
+    bench.event(5, AttackEventKind::Updated, VICTIM, &[rule]);
+    bench.run(6, 15, true);
+    assert!(bench.said.iter().all(|said| !said.starts_with("refused")), "{:?}", bench.said);
+
+    // The last step, and an attack from our hosts, which has no filter step at all.
+    let mut bench = Bench::new(|policy| policy.fallback.incoming.ladder = ladder(&steps[..2]));
+    bench.start(0, VICTIM);
+    bench.run(0, 9, true);
+    assert!(bench.said.iter().all(|said| !said.starts_with("refused")), "rules may come");
+    bench.run(9, 20, true);
+    let last = "refused: no few rules take enough of the attack and spare what is normal; the ladder \
+                has no further step";
+    assert_eq!(bench.said.iter().filter(|said| *said == last).count(), 1, "{:?}", bench.said);
+}
+
 #[test]
 fn a_failed_step_keeps_the_one_before() {
     let rule = FilterRule::all(FilterAction::RateLimit(1000));

@@ -26,6 +26,7 @@ pub fn describe(loaded: &Loaded) -> String {
     whitelist(&mut text, policy);
     counting(&mut text, policy, loaded.frames);
     detection(&mut text, policy);
+    filters(&mut text, policy);
     responses::responses(&mut text, &loaded.respond, &policy.groups);
     control(&mut text, &loaded.rights);
     capacity(&mut text, policy);
@@ -225,6 +226,24 @@ fn counting(text: &mut String, policy: &Policy, frames: Frames) {
         }
     };
     _ = writeln!(text, "Frames: {length}, {inside}");
+}
+
+/// How filters are chosen, as far as people may want to know without asking.
+fn filters(text: &mut String, policy: &Policy) {
+    let f = &policy.filters;
+    let percent = |part: f64| format!("{}%", show_number(part * 100.0));
+    _ = writeln!(
+        text,
+        "Filters: at most {} rules for an attack, until {} of it is taken, announced if they take \
+         {};\n  of the target's normal packets at most {} are discarded and {} slowed down;\n  \
+         nothing is known of these with less than {} remembered records",
+        f.most_rules,
+        percent(f.enough),
+        percent(f.least_coverage),
+        percent(f.budget),
+        percent(f.rate_limit_budget),
+        f.least_remembered,
+    );
 }
 
 fn detection(text: &mut String, policy: &Policy) {

@@ -91,6 +91,47 @@ fn lines_about_one_route_keep_their_distance() {
     assert!(ledger.is_idle() && ledger.not_before.is_empty());
 }
 
+/// Several lines are on their way, never two about one route; each answer is that of the oldest.
+#[test]
+fn answers_belong_to_lines_in_order() {
+    let mut ledger = Ledger::new(None);
+    for host in 1..=3 {
+        ledger.announce(route(host, 1), AT);
+    }
+    let lines: Vec<String> = std::iter::from_fn(|| ledger.next(AT)).collect();
+    assert_eq!(lines.len(), 3);
+    ledger.announce(route(2, 2), AT);
+    assert!(ledger.next(AT).is_none() && ledger.next_time().is_none(), "a line about it is flying");
+    assert_eq!(ledger.status(true, String::new()).waiting, 4);
+    ledger.taken(AT);
+    ledger.refused("error", RETRY, AT);
+    ledger.taken(AT);
+    let [one, two, three] = [1, 2, 3].map(|host| route(host, 1).key());
+    let told = ledger.outcomes();
+    let want = [
+        (one.clone(), MitigationOutcome::Applied),
+        (two.clone(), failed("error")),
+        (three.clone(), MitigationOutcome::Applied),
+    ];
+    assert_eq!(told, want);
+    // What was wanted meanwhile is told, after the pause of what was refused.
+    assert_eq!(ledger.next_time(), Some(AT + RETRY));
+    let lines = drain(&mut ledger, AT + RETRY);
+    assert_eq!(lines, ["announce route 203.0.113.2/32 next-hop 192.0.2.1 community 0:2"]);
+    assert_eq!(ledger.outcomes(), [(two, MitigationOutcome::Applied)]);
+
+    // Of what was flying when the connection went, everything is told again.
+    ledger.announce(route(4, 1), AT + RETRY);
+    ledger.withdraw(one, AT + RETRY);
+    let later = AT + RETRY + SETTLE;
+    assert!(ledger.next(later).is_some() && ledger.next(later).is_some());
+    ledger.lost("gone", later);
+    ledger.up();
+    let lines = drain(&mut ledger, later);
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert!(lines[0].contains("203.0.113.4/32") && lines[1].contains("withdraw"), "{lines:?}");
+}
+
 #[test]
 fn ten_thousand_changes_of_mind_cost_one_command_each_route() {
     let mut ledger = Ledger::new(None);
@@ -177,6 +218,8 @@ enum Step {
     Withdraw(u8),
     Set(Vec<(u8, u32)>),
     Taken,
+    /// So many lines at once, then the answers; the one of this place is a refusal.
+    Batch(usize, usize),
     Refused,
     PutBack,
     /// With ExaBGP, or only the way to it.
@@ -192,6 +235,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => host.clone().prop_map(Step::Withdraw),
         1 => vec((host, 0..3_u32), 0..4).prop_map(Step::Set),
         6 => Just(Step::Taken),
+        3 => (1..5_usize, 0..8_usize).prop_map(|(lines, refused)| Step::Batch(lines, refused)),
         1 => Just(Step::Refused),
         1 => Just(Step::PutBack),
         1 => any::<bool>().prop_map(Step::Lost),
@@ -246,6 +290,18 @@ proptest! {
                     if let Some(line) = ledger.next(now) {
                         apply(&line, &mut table);
                         ledger.taken(now);
+                    }
+                }
+                Step::Batch(most, refused) => {
+                    let next = std::iter::from_fn(|| ledger.next(now));
+                    let lines: Vec<String> = next.take(most).collect();
+                    for (place, line) in lines.iter().enumerate() {
+                        if place == refused {
+                            ledger.refused("error", RETRY, now);
+                        } else {
+                            apply(line, &mut table);
+                            ledger.taken(now);
+                        }
                     }
                 }
                 Step::Refused => {

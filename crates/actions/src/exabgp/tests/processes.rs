@@ -5,7 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 
+use tidewall_bgp::community::LargeCommunity;
+
 use super::*;
+use crate::exabgp::process::{BATCH, HELLO};
 
 /// ExaBGP with a helper that it has started.
 struct Fake {
@@ -71,6 +74,135 @@ fn answers_decide_what_became_of_a_route() {
     Box::new(exabgp).stop();
     assert!(!socket.exists());
     fake.end();
+}
+
+/// Lines are written before the first is answered, and a refusal is the right route's.
+#[test]
+fn many_lines_wait_for_their_answers_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("exabgp.sock");
+    let (exabgp, outcomes) = start(Way::process(&socket));
+    exabgp.set((1..=200).map(route).collect());
+    let mut fake = Fake::start(&socket);
+    let mut refused = 0;
+    let mut next = 1;
+    while next <= 200 {
+        // As many as come without an answer; the first batch shows how many these are.
+        let batch: Vec<u16> = (next..=200).take(BATCH).collect();
+        for number in &batch {
+            assert_eq!(fake.next(), announced(*number));
+        }
+        for number in &batch {
+            fake.answer(if number % 50 == 0 { "error" } else { "done" });
+        }
+        for number in &batch {
+            match outcome(&outcomes, *number) {
+                MitigationOutcome::Applied => assert_ne!(number % 50, 0),
+                MitigationOutcome::Failed(_) => refused += u16::from(number % 50 == 0),
+                other => panic!("{other:?}"),
+            }
+        }
+        next += batch.len() as u16;
+    }
+    assert_eq!(refused, 4);
+    for number in [50, 100, 150, 200] {
+        fake.takes(&announced(number));
+        assert_eq!(outcome(&outcomes, number), MitigationOutcome::Applied);
+    }
+    fake.end();
+}
+
+/// Lines as long as they may be: what is on its way fits into one read of ExaBGP's.
+#[test]
+fn a_batch_is_no_larger_than_what_exabgp_reads_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("exabgp.sock");
+    let (exabgp, outcomes) = start(Way::process(&socket));
+    let long = |number: u8| -> Route {
+        let communities = (0..60).map(|value| Community(0xfdea_0000 | value)).collect();
+        let large = (0..60).map(|value| LargeCommunity([4_200_000_000, 4_200_000_000, value]));
+        let attributes =
+            RouteAttributes { communities, large: large.collect(), ..Default::default() };
+        let prefix = format!("198.18.0.{number}/32").parse().unwrap();
+        UnicastRoute::new(prefix, [192, 0, 2, 1].into(), attributes).unwrap().into()
+    };
+    exabgp.set((1..=20).map(long).collect());
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    writeln!(stream, "{HELLO}").unwrap();
+    // Nothing comes before all is answered.
+    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let (mut told, mut largest) = (0, 0);
+    while told < 20 {
+        let (mut batch, mut buffer) = (Vec::new(), [0; 65_536]);
+        while let Ok(length) = stream.read(&mut buffer) {
+            batch.extend(&buffer[..length]);
+        }
+        let text = String::from_utf8(batch).unwrap();
+        let lines = text.lines().filter(|line| line.starts_with("announce")).count();
+        largest = largest.max(text.len());
+        for _ in 0..lines {
+            writeln!(stream, "done").unwrap();
+            assert_eq!(outcomes.recv_timeout(SOON).unwrap().outcome, MitigationOutcome::Applied);
+        }
+        told += lines;
+    }
+    assert!(largest > 8_192 && largest < 16_384, "{largest}");
+}
+
+/// A line that is never answered: until it is known whose it is, lines go alone.
+#[test]
+fn after_a_missing_answer_lines_go_one_by_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("exabgp.sock");
+    let answer_wait = Duration::from_secs(2);
+    let way = Way::Process { socket: socket.clone(), answers: true, answer_wait };
+    let (exabgp, outcomes) = start(way);
+    exabgp.set(vec![route(1), route(2), route(3)]);
+    let mut fake = Fake::start(&socket);
+    for number in [1, 2, 3] {
+        assert_eq!(fake.next(), announced(number));
+    }
+    // One of the three is not answered.
+    fake.answer("done");
+    fake.answer("done");
+    for number in [1, 2] {
+        assert_eq!(outcome(&outcomes, number), MitigationOutcome::Applied);
+    }
+    for _ in 0..3 {
+        let told = outcomes.recv_timeout(SOON).unwrap();
+        assert!(words(told.outcome).contains("has not answered"));
+    }
+    // Late, and nobody's.
+    fake.answer("error");
+    let mut again = Vec::new();
+    for _ in 0..3 {
+        again.push(fake.next());
+        assert!(exabgp.status().waiting > 0);
+        fake.answer("done");
+        assert_eq!(outcomes.recv_timeout(SOON).unwrap().outcome, MitigationOutcome::Applied);
+    }
+    again.sort();
+    assert_eq!(again, [announced(1), announced(2), announced(3)]);
+    fake.end();
+}
+
+/// An ExaBGP that was not restarted with us still runs the helper of before.
+#[test]
+fn a_helper_of_before_gets_one_line_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("exabgp.sock");
+    let (exabgp, _outcomes) = start(Way::process(&socket));
+    exabgp.set(vec![route(1), route(2)]);
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    writeln!(stream, "tidewall exabgp-helper 1").unwrap();
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    let mut next = || lines.next().unwrap().unwrap();
+    assert_eq!((next(), next()), ("answers".to_owned(), announced(1)));
+    stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    assert!(lines.next().unwrap().is_err(), "nothing before the answer");
+    stream.set_read_timeout(None).unwrap();
+    writeln!(stream, "done").unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), announced(2));
 }
 
 #[test]
