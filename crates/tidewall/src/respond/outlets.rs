@@ -15,7 +15,7 @@ use super::settings::{AnnouncerSettings, Relation};
 
 /// Makes one of a number; `true`: routes of an earlier run may still be up.
 pub(super) type Opener =
-    Box<dyn Fn(usize, &AnnouncerSettings, bool) -> anyhow::Result<Outlet> + Send>;
+    Box<dyn FnMut(usize, &AnnouncerSettings, bool) -> anyhow::Result<Outlet> + Send>;
 
 /// All of them. A number is never used twice.
 pub(super) struct Outlets {
@@ -56,6 +56,13 @@ pub(super) struct Changed {
     pub new: Vec<usize>,
     /// The speaker's other configuration, to be adopted with its routes.
     pub adopt: Option<(usize, Box<Next>)>,
+}
+
+impl Change {
+    /// Does it leave everything as it is?
+    pub(super) const fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
 }
 
 impl Outlets {
