@@ -7,6 +7,7 @@
 mod answer;
 mod lab;
 mod latency;
+mod peers;
 mod receiver;
 mod report;
 mod router;
@@ -36,7 +37,7 @@ pub(crate) struct Options {
     rate: u32,
     /// Only these parts.
     #[arg(long, value_enum, value_delimiter = ',', requires = "live",
-          default_values = ["cost", "ceiling", "memory", "latency", "script", "route"])]
+          default_values = ["cost", "ceiling", "memory", "latency", "script", "route", "peers"])]
     parts: Vec<Part>,
 }
 
@@ -54,6 +55,8 @@ enum Part {
     Script,
     /// From the first packet of an attack to the route in a router's table.
     Route,
+    /// A thousand mitigations to four routers, with and without one more that never reads.
+    Peers,
 }
 
 /// What carries the load.
@@ -188,6 +191,10 @@ pub(super) fn run(options: &Options) -> Result<String> {
         let there = router::is_there();
         let list = there.then(|| answer::measure(&bench, Answer::Route)).transpose()?;
         text += &report::routes(list.as_deref());
+    }
+    if wants(Part::Peers) {
+        let list = router::is_there().then(|| peers::measure(&bench)).transpose()?;
+        text += &report::peers(list.as_deref());
     }
     Ok(text)
 }

@@ -182,10 +182,7 @@ impl<'a> Receiver<'a> {
 
     /// Bytes in memory.
     pub(super) fn resident(&self) -> Result<u64> {
-        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB"));
-        Ok(kilobytes.context("no VmRSS")?.trim().parse::<u64>()? * 1024)
+        resident(&self.child)
     }
 
     /// Waits for the first event about an attack; gives its time in seconds since 1970.
@@ -239,7 +236,16 @@ impl Drop for Receiver<'_> {
     }
 }
 
-fn ask(folder: &Path, question: &str) -> Result<BufReader<UnixStream>> {
+/// Bytes of a process in memory.
+pub(super) fn resident(child: &Child) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{}/status", child.id()))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB"));
+    Ok(kilobytes.context("no VmRSS")?.trim().parse::<u64>()? * 1024)
+}
+
+/// Asks a running tidewall.
+pub(super) fn ask(folder: &Path, question: &str) -> Result<BufReader<UnixStream>> {
     let mut stream = UnixStream::connect(folder.join("control.sock"))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     writeln!(stream, "{question}")?;
