@@ -1,6 +1,9 @@
 //! Announcers changed by a reload: who is told what, in which order, and that nothing is withdrawn
 //! that may stay.
 
+use tidewall_actions::bgp::{Audience, PeerConfig, SpeakerConfig};
+
+use super::super::settings::Speaking;
 use super::*;
 
 const ROUTE: &str = "192.0.2.7/32 via 192.0.2.1";
@@ -171,4 +174,31 @@ fn what_cannot_be_opened_changes_nothing() {
     let orders = bench.orders_of(1, 3);
     assert!(orders.len() == 1 && orders[0].starts_with("stop "), "{orders:?}");
     assert_eq!(bench.reload(vec![announcer(1, |_| {})], 4), "");
+}
+
+/// `announce = false` for one peer: what is for all others must not be for it.
+#[test]
+fn a_peer_that_is_to_have_nothing_has_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = bench(folder.path());
+    let blackhole = bench.post.planner.mitigations().find(|one| one.kind.is_route()).unwrap();
+    let AnnouncerSettings::GoBgp { routes, .. } = announcer(1, |_| {}) else { panic!() };
+    let AnnouncerSettings::GoBgp { routes: others, .. } = announcer(2, |_| {}) else { panic!() };
+    let mut peers =
+        ["a", "b", "c"].map(|name| PeerConfig::new(name, [127, 0, 0, 1].into(), 65_001));
+    peers[0].group = Some("transit".into());
+    let speaker = SpeakerConfig::new(65_002, [127, 0, 0, 2].into(), peers.to_vec());
+    let (transit, b) = (Audience::Group("transit".into()), Audience::Peer("b".into()));
+    let mut speaking = Speaking { speaker, routes, exceptions: vec![(transit.clone(), others)] };
+    let told = |speaking: &Speaking| {
+        let settings = AnnouncerSettings::Bgp(Box::new(speaking.clone()));
+        let (_, told) = Outlet::new(settings, End::Awaiting(0, None)).told(blackhole).unwrap();
+        let words = told.iter().map(|(audience, route)| (audience.clone(), route.to_string()));
+        words.collect::<Vec<_>>()
+    };
+    let (usual, other) = (ROUTE.to_owned(), "192.0.2.7/32 via 192.0.2.2".to_owned());
+    assert_eq!(told(&speaking), [(Audience::All, usual.clone()), (transit, other.clone())]);
+    speaking.exceptions.push((b, RouteSettings::default()));
+    let (a, c) = (Audience::Peer("a".into()), Audience::Peer("c".into()));
+    assert_eq!(told(&speaking), [(a, other), (c, usual)]);
 }
