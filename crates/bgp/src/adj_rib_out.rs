@@ -8,6 +8,7 @@
 //! Withdrawals go before announcements, so a router with room for N rules never sees N + 1. What is
 //! announced stays when a limit is reached; what is new waits, oldest first.
 
+mod batches;
 mod pull;
 mod table;
 
@@ -48,7 +49,7 @@ pub struct RouteStatus<'a> {
 }
 
 /// What a route carries in messages to this peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Carried {
     next_hop: Option<IpAddr>,
     attributes: RouteAttributes,
@@ -73,6 +74,8 @@ struct Entry {
     admitted: bool,
     /// To be sent although the peer has it: it has asked.
     resend: bool,
+    /// It is to be announced, with the others of this batch.
+    batch: Option<u64>,
 }
 
 impl Entry {
@@ -296,7 +299,9 @@ impl AdjRibOut {
         let turn = self.next_turn;
         let Some(table) = self.tables.get_mut(family as usize) else { return };
         let Some(entry) = self.entries.get_mut(key) else { return };
-        table.announce.remove(key);
+        if let Some(batch) = entry.batch.take() {
+            table.announce.remove(batch, key);
+        }
         table.withdraw.remove(key);
         match (entry.chosen(key).cloned(), &entry.announced) {
             (None, Some(_)) => {
@@ -320,7 +325,7 @@ impl AdjRibOut {
                 if !entry.admitted {
                     self.next_turn += u64::from(table.wait(key, turn));
                 } else if entry.resend || announced.as_ref() != Some(&wanted) {
-                    table.announce.insert(key.clone());
+                    entry.batch = Some(table.announce.insert(wanted, key.clone()));
                 }
             }
         }

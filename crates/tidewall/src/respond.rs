@@ -320,10 +320,12 @@ fn forward<T: Send + 'static>(
 
 /// The thread.
 fn run(mut post: Post, messages: &Receiver<Message>, clock: Clock) {
-    let mut next_tick = clock.elapsed();
+    let (mut next_tick, mut next_poll) = (clock.elapsed(), clock.elapsed());
     loop {
-        let mut wait = next_tick.saturating_sub(clock.elapsed());
-        if post.is_pending() || !post.endings.is_empty() {
+        // Asking costs as much as there are routes: not after each of a thousand messages.
+        let next = if post.is_pending() { next_tick.min(next_poll) } else { next_tick };
+        let mut wait = next.saturating_sub(clock.elapsed());
+        if !post.endings.is_empty() {
             wait = wait.min(POLL);
         }
         match messages.recv_timeout(wait) {
@@ -348,7 +350,8 @@ fn run(mut post: Post, messages: &Receiver<Message>, clock: Clock) {
         if clock.elapsed() >= next_tick {
             next_tick = clock.elapsed() + TICK;
             post.tick(now);
-        } else if post.is_pending() {
+        } else if clock.elapsed() >= next_poll && post.is_pending() {
+            next_poll = clock.elapsed() + POLL;
             post.poll(now);
         }
         post.settle(now);

@@ -7,6 +7,7 @@
 mod answer;
 mod lab;
 mod latency;
+mod peers;
 mod quiet;
 mod receiver;
 mod report;
@@ -39,8 +40,8 @@ pub(crate) struct Options {
     rate: u32,
     /// Only these parts.
     #[arg(long, value_enum, value_delimiter = ',', requires = "live",
-          default_values = ["cost", "ceiling", "memory", "latency", "script", "route", "storm",
-                            "workers", "quiet"])]
+          default_values = ["cost", "ceiling", "memory", "latency", "script", "route", "peers",
+                            "storm", "workers", "quiet"])]
     parts: Vec<Part>,
     /// Seconds of the part `quiet`.
     #[arg(long, default_value_t = 600, requires = "live")]
@@ -61,6 +62,8 @@ enum Part {
     Script,
     /// From the first packet of an attack to the route in a router's table.
     Route,
+    /// A thousand mitigations to four routers, with and without one more that never reads.
+    Peers,
     /// One attack amid five hundred others.
     Storm,
     /// Two workers beside one.
@@ -201,6 +204,10 @@ pub(super) fn run(options: &Options) -> Result<String> {
         let there = router::is_there();
         let list = there.then(|| answer::measure(&bench, Answer::Route)).transpose()?;
         text += &report::routes(list.as_deref());
+    }
+    if wants(Part::Peers) {
+        let list = router::is_there().then(|| peers::measure(&bench)).transpose()?;
+        text += &report::peers(list.as_deref());
     }
     if wants(Part::Storm) {
         text += &report::storm(&storm::measure(&bench)?);

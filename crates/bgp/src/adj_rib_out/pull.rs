@@ -15,8 +15,6 @@ use crate::update::{write_announcements, write_end_of_rib, write_withdrawals};
 
 /// `LOCAL_PREF` when a route has none of its own.
 const DEFAULT_LOCAL_PREF: u32 = 100;
-/// Among so many routes that are to be announced, those of equal attributes are packed together.
-const PACK_WINDOW: usize = 2_000;
 
 impl AdjRibOut {
     pub(super) fn next_of_family(
@@ -108,17 +106,8 @@ impl AdjRibOut {
         out: &mut Vec<u8>,
     ) -> bool {
         let Some(table) = self.tables.get(family as usize) else { return false };
-        let Some(first) = table.announce.first() else { return false };
-        let Some(carried) = self.entries.get(first).and_then(|entry| entry.chosen(first)).cloned()
-        else {
-            return false;
-        };
-        let alike = |key: &&RouteKey| {
-            self.entries.get(*key).and_then(|entry| entry.chosen(key)) == Some(&carried)
-        };
-        let keys: Vec<RouteKey> =
-            table.announce.iter().take(PACK_WINDOW).filter(alike).cloned().collect();
-        let attributes = self.path_attributes(session, family, &carried);
+        let Some((carried, keys)) = table.announce.first() else { return false };
+        let attributes = self.path_attributes(session, family, carried);
         let count = write_announcements(
             family,
             &attributes,
@@ -128,16 +117,19 @@ impl AdjRibOut {
             session.max_message,
             out,
         );
+        let carried = Arc::clone(carried);
         // The limits of routes see to it that one always fits. One that did not would stay pending
         // instead of holding up all others.
-        for key in keys.iter().take(count.max(1)) {
-            if let Some(entry) = self.entries.get_mut(key)
-                && count > 0
-            {
+        let sent: Vec<RouteKey> = keys.iter().take(count.max(1)).cloned().collect();
+        for key in &sent {
+            let Some(entry) = self.entries.get_mut(key) else { continue };
+            if count > 0 {
                 entry.announced = Some(Arc::clone(&carried));
                 entry.resend = false;
             }
-            self.table(family).announce.remove(key);
+            if let Some(batch) = entry.batch.take() {
+                self.table(family).announce.remove(batch, key);
+            }
         }
         count > 0
     }

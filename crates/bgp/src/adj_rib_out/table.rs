@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::batches::Batches;
 use crate::route::RouteKey;
 
 /// How far the answer to a ROUTE-REFRESH is.
@@ -47,7 +48,7 @@ impl Refresh {
 /// What is to be done in one family.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
-    pub(super) announce: BTreeSet<RouteKey>,
+    pub(super) announce: Batches,
     pub(super) withdraw: BTreeSet<RouteKey>,
     /// Entries that have a place among those that the peer takes.
     pub(super) admitted: usize,

@@ -1,6 +1,7 @@
 //! What is sent for a desired set: by hand here, against a modelled peer in `model`.
 
 mod model;
+mod packing;
 
 use std::net::Ipv4Addr;
 

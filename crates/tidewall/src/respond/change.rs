@@ -54,9 +54,9 @@ impl Post {
             new.push("mitigation");
         }
         self.settings = settings;
-        let change = self.prepared.take();
-        let changed = change.map(|change| self.outlets.change(change, now)).unwrap_or_default();
-        for (from, to) in &changed.handed_over {
+        let change = self.prepared.take().filter(|change| !change.is_empty());
+        let changed = change.map(|change| self.outlets.change(change, now));
+        for (from, to) in changed.iter().flat_map(|changed| &changed.handed_over) {
             self.desired.hand_over(*from, *to);
         }
         self.decide(decisions);
@@ -64,7 +64,7 @@ impl Post {
         self.captures.enable_for(&self.settings.actions);
         // What may no longer be up goes before anyone new hears of it.
         self.settle(now);
-        let said = self.retell(changed, now);
+        let said = changed.map(|changed| self.retell(changed, now)).unwrap_or_default();
         self.settle(now);
         new.extend(actions?);
         let mut all = Vec::new();
@@ -78,9 +78,6 @@ impl Post {
     /// Brings what is up to the announcers as they are now.
     fn retell(&mut self, changed: Changed, now: Timestamp) -> Vec<String> {
         let Changed { said, new, adopt, .. } = changed;
-        if said.is_empty() {
-            return said;
-        }
         let is_up = |one: &&Mitigation| {
             one.kind.is_route()
                 && !one.dry_run

@@ -15,7 +15,7 @@ use super::settings::{AnnouncerSettings, Relation};
 
 /// Makes one of a number; `true`: routes of an earlier run may still be up.
 pub(super) type Opener =
-    Box<dyn Fn(usize, &AnnouncerSettings, bool) -> anyhow::Result<Outlet> + Send>;
+    Box<dyn FnMut(usize, &AnnouncerSettings, bool) -> anyhow::Result<Outlet> + Send>;
 
 /// All of them. A number is never used twice.
 pub(super) struct Outlets {
@@ -23,7 +23,14 @@ pub(super) struct Outlets {
     next: usize,
     open: Opener,
     /// The threads in which those end that are gone from the list.
-    ending: Vec<(usize, JoinHandle<()>)>,
+    ending: Vec<Gone>,
+}
+
+/// One that ends.
+struct Gone {
+    id: usize,
+    how: Ending,
+    thread: JoinHandle<()>,
 }
 
 /// What another configuration does to them; what it needs is open.
@@ -56,6 +63,13 @@ pub(super) struct Changed {
     pub new: Vec<usize>,
     /// The speaker's other configuration, to be adopted with its routes.
     pub adopt: Option<(usize, Box<Next>)>,
+}
+
+impl Change {
+    /// Does it leave everything as it is?
+    pub(super) const fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
 }
 
 impl Outlets {
@@ -235,7 +249,7 @@ impl Outlets {
     pub(super) fn end(&mut self, id: usize, outlet: Outlet, how: Ending) {
         let builder = thread::Builder::new().name("announcer end".to_owned());
         match builder.spawn(move || outlet.stop(how)) {
-            Ok(thread) => self.ending.push((id, thread)),
+            Ok(thread) => self.ending.push(Gone { id, how, thread }),
             // The outlet was dropped, which ends it as well.
             Err(why) => warn!("an announcer was ended in haste: {why}"),
         }
@@ -253,16 +267,14 @@ impl Outlets {
         for (id, outlet) in std::mem::take(&mut self.list) {
             self.end(id, outlet, how);
         }
-        self.ending.drain(..).map(|(_, thread)| thread).collect()
+        self.ending.drain(..).map(|gone| gone.thread).collect()
     }
 
     /// Starts those that waited for the end of another one; their numbers, and those of others of
     /// the same kind as one that has ended: both may have been at the same daemon.
     pub(super) fn tend(&mut self) -> Vec<usize> {
-        let (ended, ending) =
-            std::mem::take(&mut self.ending).into_iter().partition(|(_, one)| one.is_finished());
-        self.ending = ending;
-        let ended: Vec<(usize, JoinHandle<()>)> = ended;
+        let is_over = |gone: &mut Gone| gone.thread.is_finished();
+        let ended: Vec<Gone> = self.ending.extract_if(.., is_over).collect();
         let mut begin = Vec::new();
         let waiting: Vec<(usize, usize)> = (self.iter())
             .filter_map(|(id, outlet)| match outlet.end {
@@ -272,7 +284,7 @@ impl Outlets {
             .collect();
         for (id, other) in waiting {
             let is_there =
-                self.list.contains_key(&other) || self.ending.iter().any(|(id, _)| *id == other);
+                self.list.contains_key(&other) || self.ending.iter().any(|gone| gone.id == other);
             let Some(outlet) = self.list.get_mut(&id).filter(|_| !is_there) else { continue };
             match (self.open)(id, &outlet.settings, true) {
                 Ok(opened) => {
@@ -288,7 +300,7 @@ impl Outlets {
                 }
             }
         }
-        if !ended.is_empty() {
+        if ended.iter().any(|gone| gone.how == Ending::Removed) {
             let daemons = self.staying().filter(|(id, outlet)| {
                 outlet.begun && matches!(outlet.end, End::Daemon(_)) && !begin.contains(id)
             });

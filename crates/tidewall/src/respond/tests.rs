@@ -3,6 +3,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "a script is waited for by the clock on the wall")]
 
+mod announcers;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -12,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tidewall_actions::routes::{RouteSettings, UnicastSettings};
-use tidewall_actions::{AnnouncedRoute, Announcer, AnnouncerStatus, Config, RouteOutcome, script};
+use tidewall_actions::{
+    AnnouncedRoute, Announcer, AnnouncerStatus, Config, RouteOutcome, gobgp, script,
+};
 use tidewall_bgp::{Route, RouteKey};
 use tidewall_engine::Policy;
 use tidewall_engine::planner::{DirectedResponses, Measure, Mode, Planner, Response, Step};
@@ -21,9 +25,10 @@ use tidewall_model::{
     MitigationOutcome, MitigationStatus, Target, Timestamp, TrafficCounters,
 };
 
-use super::outlet::Outlet;
+use super::outlet::{End, Outlet};
+use super::outlets::Outlets;
 use super::post::{Parts, Post};
-use super::settings::Settings;
+use super::settings::{AnnouncerSettings, Settings};
 use super::{notices, recall};
 use crate::control::{BanKind, Question};
 use crate::journal::{HistoryQuery, Journal, JournalReader};
@@ -36,17 +41,20 @@ fn at(seconds: u64) -> Timestamp {
 
 /// Writes down what it is told, and how many decisions were in the journal by then.
 struct Fake {
+    /// The number of its outlet, where that is not the first.
+    id: usize,
     orders: Sender<String>,
     journal: Option<JournalReader>,
 }
 
 impl Fake {
     fn note(&self, what: &str) {
+        let what = if self.id == 0 { what.to_owned() } else { format!("{}: {what}", self.id) };
         let query = HistoryQuery::default();
         let written = self.journal.as_ref().map(|j| j.history(&query).unwrap().decisions.len());
         let order = match written {
             Some(written) => format!("{what} after {written}"),
-            None => what.to_owned(),
+            None => what,
         };
         self.orders.send(order).unwrap();
     }
@@ -78,7 +86,10 @@ impl Announcer for Fake {
         Vec::new()
     }
 
-    fn stop(self: Box<Self>) {}
+    fn stop(self: Box<Self>) {
+        // Whoever has seen enough listens no more.
+        _ = self.orders.send(format!("stop {}", self.id));
+    }
 }
 
 struct Bench {
@@ -108,7 +119,20 @@ fn settings(mode: Mode) -> Settings {
     settings.planner.fallback =
         DirectedResponses { incoming: response.clone(), outgoing: response };
     settings.planner.rails.grace_after_start = Duration::ZERO;
+    settings.announcers = vec![announcer(1, |_| {})];
     settings
+}
+
+/// Something that announces blackholes with this next hop.
+fn announcer(next_hop: u8, change: impl FnOnce(&mut gobgp::Config)) -> AnnouncerSettings {
+    let mut config = gobgp::Config::new("fake", "127.0.0.1:1", gobgp::TAG);
+    change(&mut config);
+    let unicast = UnicastSettings {
+        next_hop_v4: Some([192, 0, 2, next_hop].into()),
+        ..UnicastSettings::default()
+    };
+    let routes = RouteSettings { blackhole: Some(unicast), ..RouteSettings::default() };
+    AnnouncerSettings::GoBgp { config, routes }
 }
 
 fn script(folder: &Path) -> Config {
@@ -138,13 +162,16 @@ impl Bench {
         let (mut journal, _) = Journal::open(&folder.join(super::JOURNAL)).unwrap();
         let saved = journal.restore().unwrap();
         let (tell, orders) = channel();
-        let fake = Fake { orders: tell, journal: Some(journal.reader().unwrap()) };
-        let unicast = UnicastSettings {
-            next_hop_v4: Some([192, 0, 2, 1].into()),
-            ..UnicastSettings::default()
-        };
-        let routes = RouteSettings { blackhole: Some(unicast), ..RouteSettings::default() };
-        let outlets = vec![Outlet::daemon("fake", routes, Box::new(fake))];
+        let mut reader = Some(journal.reader().unwrap());
+        let mut outlets = Outlets::new(Box::new(move |id, settings, _| {
+            anyhow::ensure!(settings.name() != "broken", "it cannot be opened");
+            let (orders, journal) = (tell.clone(), reader.take());
+            let end = End::Daemon(Box::new(Fake { id, orders, journal }));
+            Ok(Outlet::new(settings.clone(), end))
+        }));
+        for announcer in &settings.announcers {
+            outlets.start(announcer, false).unwrap();
+        }
         let actions = notices::check(&settings.actions).unwrap();
         let hub = Arc::new(Hub::default());
         let parts = Parts {
@@ -172,6 +199,10 @@ impl Bench {
     }
 
     fn answered(&mut self, host: u8, outcome: MitigationOutcome, now: u64) {
+        self.answered_by(0, host, outcome, now);
+    }
+
+    fn answered_by(&mut self, id: usize, host: u8, outcome: MitigationOutcome, now: u64) {
         let prefix = format!("192.0.2.{host}/32").parse().unwrap();
         let route = tidewall_bgp::UnicastRoute::new(
             prefix,
@@ -179,7 +210,7 @@ impl Bench {
             tidewall_bgp::RouteAttributes::default(),
         );
         let key = Route::from(route.unwrap()).key();
-        self.post.outcome(RouteOutcome { announcer: "fake".into(), key, outcome });
+        self.post.outcome(id, RouteOutcome { announcer: "fake".into(), key, outcome });
         self.post.settle(at(now));
     }
 

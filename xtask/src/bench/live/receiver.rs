@@ -209,19 +209,12 @@ impl<'a> Receiver<'a> {
 
     /// Bytes in memory.
     pub(super) fn resident(&self) -> Result<u64> {
-        self.memory("VmRSS:")
+        resident(&self.child)
     }
 
     /// The most bytes that were ever in memory.
     pub(super) fn peak(&self) -> Result<u64> {
-        self.memory("VmHWM:")
-    }
-
-    fn memory(&self, field: &str) -> Result<u64> {
-        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = text.lines().find_map(|line| line.strip_prefix(field));
-        let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB"));
-        Ok(kilobytes.with_context(|| format!("no {field}"))?.trim().parse::<u64>()? * 1024)
+        memory(&self.child, "VmHWM:")
     }
 
     /// Waits for the first event about an attack; gives its time in seconds since 1970.
@@ -281,7 +274,21 @@ impl Drop for Receiver<'_> {
     }
 }
 
-fn ask(folder: &Path, question: &str) -> Result<BufReader<UnixStream>> {
+/// Bytes of a process in memory.
+pub(super) fn resident(child: &Child) -> Result<u64> {
+    memory(child, "VmRSS:")
+}
+
+/// A field of a process's status, in bytes.
+fn memory(child: &Child, field: &str) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{}/status", child.id()))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB"));
+    Ok(kilobytes.with_context(|| format!("no {field}"))?.trim().parse::<u64>()? * 1024)
+}
+
+/// Asks a running tidewall.
+pub(super) fn ask(folder: &Path, question: &str) -> Result<BufReader<UnixStream>> {
     let mut stream = UnixStream::connect(folder.join("control.sock"))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     writeln!(stream, "{question}")?;

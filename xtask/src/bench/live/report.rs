@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::answer::{Answered, TIMES as ANSWERED_TIMES};
 use super::latency::{Latency, MEDIA, TIMES};
+use super::peers::{Given, MITIGATIONS, ROUTERS};
 use super::receiver::{Kind, NETWORKS};
 use super::storm::{self, Storm};
 use super::{Bench, Ceiling, Cost, Medium, Memory};
@@ -213,6 +214,31 @@ pub(super) fn storm(storm: &Storm) -> String {
     )
 }
 
+/// A thousand mitigations; none without routers.
+pub(super) fn peers(list: Option<&[Given]>) -> String {
+    let mut text = format!("### {MITIGATIONS} mitigations to {ROUTERS} routers\n\n");
+    let Some(list) = list else {
+        return text + "`gobgpd` is not installed here: apt-get install gobgpd.\n\n";
+    };
+    text += "Blackholes asked for one by one at the control socket, each written to the journal on the \
+             disk and announced by tidewall's own BGP sessions. Seconds from the first request to the \
+             last answer, and until `gobgp monitor global rib` of each router has shown all routes \
+             (first and last router); resident memory of tidewall before and after, MB. With one peer \
+             more, which takes the session and then never reads (its socket holds 4 KB).\n\n\
+             | | answered | first router | last router | before | after |\n\
+             |---|--:|--:|--:|--:|--:|\n";
+    for one in list {
+        let name = if one.mute { "and one that never reads" } else { "all read" };
+        let (before, after) = (one.before as f64 / 1e6, one.after as f64 / 1e6);
+        let _ = writeln!(
+            text,
+            "| {name} | {:.2} | {:.2} | {:.2} | {before:.0} | {after:.0} |",
+            one.answered, one.first, one.last,
+        );
+    }
+    text + "\n"
+}
+
 fn answers(list: &[Answered]) -> String {
     let mut text =
         String::from("| | tidewall | FastNetMon | ratio of medians |\n|---|--:|--:|--:|\n");
@@ -301,6 +327,22 @@ mod tests {
         );
         assert!(text.contains("501 bans") && text.contains("the last 4.2 s"), "{text}");
         assert!(text.contains("20 MB before, 60 MB at most"), "{text}");
+    }
+
+    #[test]
+    fn peers_have_a_row_each_way() {
+        let given = |mute| Given {
+            mute,
+            answered: 1.5,
+            first: 1.55,
+            last: 1.625,
+            before: 12_000_000,
+            after: 14_400_000,
+        };
+        let text = peers(Some(&[given(false), given(true)]));
+        assert!(text.contains("| all read | 1.50 | 1.55 | 1.62 | 12 | 14 |\n"), "{text}");
+        assert!(text.contains("| and one that never reads | 1.50 |"), "{text}");
+        assert!(peers(None).contains("not installed"));
     }
 
     #[test]

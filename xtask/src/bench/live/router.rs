@@ -15,8 +15,8 @@ use super::lab::Lab;
 use super::receiver::now;
 use crate::command::works;
 
-const DAEMON: &str = "/usr/bin/gobgpd";
-const CLIENT: &str = "/usr/bin/gobgp";
+pub(super) const DAEMON: &str = "/usr/bin/gobgpd";
+pub(super) const CLIENT: &str = "/usr/bin/gobgp";
 /// Where blackholes lead to (RFC 5737); nobody resolves it here.
 pub(super) const NEXT_HOP: &str = "192.0.2.254";
 const ADDRESS: &str = "127.0.0.1";
@@ -153,7 +153,8 @@ fn first_about(lines: &Receiver<(f64, String)>, host: &str, patience: Duration) 
     }
 }
 
-fn end(child: &mut Child) {
+/// Ends a process that was started here.
+pub(super) fn end(child: &mut Child) {
     if matches!(child.try_wait(), Ok(Some(_))) {
         return;
     }
