@@ -69,11 +69,16 @@ fn details(event: &ActionEvent) -> Object {
             if one.0.packets > most.0.packets { one } else { most }
         },
     );
-    let source = if event.manual { "manual" } else { "automatic" };
+    let reason = &attack.reason;
+    // Nothing was measured for a ban that a person asked for.
+    let (source, threshold, direction) = match event.manual {
+        true => ("manual", "unknown".to_owned(), "unknown"),
+        false => ("automatic", reason.metric.to_string(), reason.direction.name()),
+    };
     let mut details = Object::from([
         ("attack_detection_source", source.into()),
-        ("attack_detection_threshold", attack.reason.metric.to_string().into()),
-        ("attack_detection_threshold_direction", attack.reason.direction.name().into()),
+        ("attack_detection_threshold", threshold.into()),
+        ("attack_detection_threshold_direction", direction.into()),
         ("attack_direction", attack.direction.name().into()),
         ("attack_protocol", largest.1.into()),
         ("attack_severity", "middle".into()),
@@ -244,6 +249,7 @@ fn packet(sample: &Sample) -> Object {
         _ if record.is_icmp() => "icmp",
         _ => "unknown",
     };
+    let below_ip = u64::from(record.link_bytes).saturating_mul(record.packets);
     let mut packet = Object::from([
         ("destination_asn", 0.into()),
         ("destination_country", "".into()),
@@ -251,7 +257,7 @@ fn packet(sample: &Sample) -> Object {
         ("forwarding_status", forwarding.into()),
         ("fragmentation", record.fragment.is_fragment().into()),
         ("input_interface", 0.into()),
-        ("ip_length", number(record.bytes)),
+        ("ip_length", number(record.bytes.saturating_sub(below_ip))),
         ("ip_version", family.into()),
         ("length", number(record.bytes)),
         ("output_interface", 0.into()),
@@ -320,11 +326,10 @@ mod tests {
                 assert_eq!(found, want, "{total} {direction}");
             }
         }
-        assert_eq!((&value["action"], &value["alert_scope"]), (&"ban".into(), &"host".into()));
-        assert_eq!(
-            (&value["ip"], value["attack_details"]["protocol_version"].as_str()),
-            (&"10.9.9.1".into(), Some("IPv4"))
-        );
+        for (key, want) in [("action", "ban"), ("alert_scope", "host"), ("ip", "10.9.9.1")] {
+            assert_eq!(value[key], want);
+        }
+        assert_eq!(value["attack_details"]["protocol_version"], "IPv4");
     }
 
     #[test]
@@ -360,8 +365,11 @@ mod tests {
 
     #[test]
     fn samples_have_the_fields_of_the_reference() {
-        let value = parsed(&fixture::recorded(ActionKind::Banned));
+        let mut event = fixture::recorded(ActionKind::Banned);
+        event.attack.samples[0].0.link_bytes = 14;
+        let value = parsed(&event);
         let dump = value["packet_dump_detailed"].as_array().unwrap();
+        assert_eq!((&dump[0]["length"], &dump[0]["ip_length"]), (&54.into(), &40.into()));
         assert_eq!(dump.len(), 20);
         assert_eq!(dump[0]["tcp_flags"], "syn");
         assert_eq!(dump[0]["source_port"], 40_000);
@@ -385,5 +393,6 @@ mod tests {
         assert_eq!(value["tidewall"]["packets"], i64::MAX, "BSON has no larger numbers");
         assert!(value["tidewall"]["reason"].is_null());
         assert_eq!(value["attack_details"]["attack_detection_source"], "manual");
+        assert_eq!(value["attack_details"]["attack_detection_threshold"], "unknown");
     }
 }

@@ -157,7 +157,7 @@ impl Side {
     /// Keys that there are when everything is stored.
     pub fn least_keys(&self) -> usize {
         // Of ICMP no flows are kept; of a ban by hand no packets.
-        let of_v4 = |v6: bool| if v6 && self.theirs { 0 } else { 1 };
+        let of_v4 = |v6: bool| usize::from(!(v6 && self.theirs));
         let attacks: usize = VICTIMS
             .iter()
             .map(|victim| of_v4(victim.is_v6()) * if victim.protocol == "icmp" { 2 } else { 3 })
@@ -177,6 +177,15 @@ impl Side {
             (name, fs::read_to_string(path).unwrap())
         });
         keys.chain(files).collect()
+    }
+
+    /// Theirs says so when its API, the last of its parts, is there.
+    fn listens(&self) -> bool {
+        self.logs().contains("API server listening")
+    }
+
+    fn status(&self) -> bool {
+        self.run(&["/mnt/tidewall", "status"]).status.success()
     }
 }
 
@@ -283,17 +292,6 @@ impl Lab {
             );
             sleep(Duration::from_millis(100));
         }
-    }
-}
-
-impl Side {
-    /// Theirs says so when its API, the last of its parts, is there.
-    fn listens(&self) -> bool {
-        self.logs().contains("API server listening")
-    }
-
-    fn status(&self) -> bool {
-        self.run(&["/mnt/tidewall", "status"]).status.success()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The traffic of the lab: one attack for each way of being told of one, at a steady rate and the
 //! same for both sides.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -178,6 +179,23 @@ fn mixed_packet(us: &str, remote: &str, n: u32) -> FlowRecord {
             FlowRecord { fragment: Fragment::Later, ..whole }
         }
     }
+}
+
+/// The flows that are sent, as a dump names them: our end first.
+pub fn flows(victim: &Victim) -> BTreeSet<String> {
+    let mut flows = BTreeSet::new();
+    for packet in (0..CYCLE).map(|n| attack_packet(victim, n)) {
+        if !matches!(packet.protocol, protocol::TCP | protocol::UDP) {
+            continue;
+        }
+        let src = format!("{}:{}", packet.src_address(), packet.src_port);
+        let dst = format!("{}:{}", packet.dst_address(), packet.dst_port);
+        flows.insert(match packet.dst_address().to_string() == victim.address {
+            true => format!("{dst} < {src}"),
+            false => format!("{src} > {dst}"),
+        });
+    }
+    flows
 }
 
 fn of_medium(medium: Medium) -> impl Iterator<Item = &'static Victim> {
