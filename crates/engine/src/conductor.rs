@@ -114,6 +114,9 @@ pub struct Conductor {
     detector: Detector,
     /// What hosts receive when they are not attacked.
     normal: Normal,
+    /// What the closed window brought to hosts of ours, as far as the rings still hold it. Kept for
+    /// its memory.
+    received: Vec<FlowRecord>,
     /// Number of the slice that is being filled; `None` before time began.
     slice: Option<u64>,
     slice_ns: u64,
@@ -138,6 +141,7 @@ impl Conductor {
             spares: (0..shards).map(|_| summary()).collect(),
             detector: Detector::new(&policy, &zones),
             normal: Normal::new(&policy.capacity),
+            received: Vec::new(),
             slice: None,
             slice_ns: (window_ns / slices).max(1),
             slices,
@@ -344,6 +348,8 @@ impl Conductor {
         observer.window(&view);
         self.tell(&notices, moment.now, shards, observer);
         self.remember(start, moment.now, shards, summaries.len().max(1));
+        // Here, and not when a shard begins with it: its worker would have to wait.
+        summaries.iter_mut().for_each(WindowSummary::clear);
         self.spares = summaries;
     }
 
@@ -361,12 +367,14 @@ impl Conductor {
         let (oldest, zones, detector) = (self.oldest(), &self.zones, &self.detector);
         // No more records than one ring holds, however many rings there are.
         let one_in = if self.newest.is_some() { 1 } else { rings as u64 };
-        let mut records = Vec::new();
+        let records = &mut self.received;
+        records.clear();
         shards.each(&mut |_, shard| {
             let of_window = |record: &&FlowRecord| {
                 record.seq >= oldest
                     && (start..now).contains(&record.time)
-                    && scatter(record).is_multiple_of(one_in)
+                    && (one_in == 1 || scatter(record).is_multiple_of(one_in))
+                    && zones.lookup(record.family, record.dst).is_some()
             };
             records.extend(shard.recent().newest_first().filter(of_window).copied());
         });

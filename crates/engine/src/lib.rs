@@ -26,6 +26,7 @@ mod marks;
 mod normal;
 pub mod planner;
 mod policy;
+mod prefetch;
 mod recent;
 mod samples;
 mod scan;
@@ -46,6 +47,7 @@ pub use lpm::PrefixTable;
 pub use policy::{
     Capacity, Counting, Detection, DirectedLimits, Group, Limits, Policy, Rule, Whitelist,
 };
+pub use prefetch::{Load, Prefetch};
 pub use shard::{Shard, ShardStats};
 
 /// Part of a limit from which on a rate is watched closely.

@@ -8,6 +8,7 @@ use tidewall_model::{Direction, DropCounters, FlowRecord, Fragment, TrafficCount
 use crate::arena::{HostArena, HostIndex, HostKey, IN, OUT, Place, Side};
 use crate::flows::{FlowSet, Inserted};
 use crate::policy::{Capacity, Policy};
+use crate::prefetch::{Load, Prefetch};
 use crate::recent::Recent;
 use crate::tallies::{Addition, Tallies};
 use crate::whitelist::Rules;
@@ -194,19 +195,24 @@ impl Shard {
 
     /// Counts records. Their times matter to nobody here: windows are closed from outside.
     pub fn ingest(&mut self, records: &[FlowRecord]) {
+        self.ingest_with(records, Load);
+    }
+
+    /// Counts records, asking for memory by `prefetch`.
+    pub fn ingest_with(&mut self, records: &[FlowRecord], prefetch: impl Prefetch) {
         for chunk in records.chunks(CHUNK) {
-            self.ingest_chunk(chunk, Half::Both);
+            self.ingest_chunk(chunk, Half::Both, prefetch);
         }
     }
 
     /// Counts half of one record.
     pub fn ingest_half(&mut self, record: &FlowRecord, half: Half) {
-        self.ingest_chunk(std::slice::from_ref(record), half);
+        self.ingest_chunk(std::slice::from_ref(record), half, Load);
     }
 
     /// Counts a chunk in passes: the loads of each pass do not depend on each other, so their
     /// cache misses overlap instead of adding up, and each pass is small enough for the registers.
-    fn ingest_chunk(&mut self, chunk: &[FlowRecord], half: Half) {
+    fn ingest_chunk(&mut self, chunk: &[FlowRecord], half: Half, prefetch: impl Prefetch) {
         for (zones, record) in self.scratch.zones.iter_mut().zip(chunk) {
             *zones = self.zones.lookup_ends(record);
         }
@@ -226,8 +232,8 @@ impl Shard {
         }
         let ours = self.list_sides(chunk.len(), half);
         self.remember(chunk, ours);
-        self.find_hosts(chunk);
-        self.warm_hosts();
+        self.find_hosts(chunk, prefetch);
+        self.peek_hosts(prefetch);
         self.count_zones();
         self.count_hosts();
         if self.flows {
@@ -297,11 +303,13 @@ impl Shard {
         }
     }
 
-    /// Makes the hits of the listed sides.
+    /// Makes the hits of the listed sides, and asks for their places in the index and among the
+    /// flows.
     #[inline(never)]
-    fn find_hosts(&mut self, chunk: &[FlowRecord]) {
-        let zones: &Zones = &self.zones;
-        let scratch = &mut *self.scratch;
+    fn find_hosts(&mut self, chunk: &[FlowRecord], prefetch: impl Prefetch) {
+        let Self { zones, flows: counts_flows, index, window, scratch, .. } = self;
+        let zones: &Zones = zones;
+        let scratch = &mut **scratch;
         for (hit, listed) in scratch.hits.iter_mut().zip(&scratch.sides[..scratch.count]) {
             let (at, side) = (usize::from(*listed / 2) % CHUNK, Side::from(*listed & 1));
             let Some(record) = chunk.get(at) else { continue };
@@ -327,22 +335,22 @@ impl Shard {
             hit.record = at as u8;
             hit.side = side as u8;
             hit.in_flow = record.fragment != Fragment::Later;
+            index.prefetch(hit.place, prefetch);
+            if *counts_flows {
+                window.flows.prefetch(hit.tag, prefetch);
+            }
         }
     }
 
-    /// Brings the hosts of the hits into the cache.
+    /// Reads what the index says of the hits, and asks for their hosts' counters.
     #[inline(never)]
-    fn warm_hosts(&mut self) {
-        let Scratch { hits, count, .. } = &mut *self.scratch;
-        let hits = &mut hits[..*count];
-        for hit in &mut *hits {
-            hit.entry = self.index.peek(hit.place);
+    fn peek_hosts(&mut self, prefetch: impl Prefetch) {
+        let Self { index, window, scratch, .. } = self;
+        let Scratch { hits, count, .. } = &mut **scratch;
+        for hit in &mut hits[..*count] {
+            hit.entry = index.peek(hit.place);
+            window.hosts.prefetch(hit.entry, Side::from(hit.side), prefetch);
         }
-        let mut warm = 0;
-        for hit in &*hits {
-            warm ^= self.window.hosts.touch(hit.entry, Side::from(hit.side));
-        }
-        std::hint::black_box(warm);
     }
 
     /// Adds the hits to their zones.
@@ -392,7 +400,7 @@ impl Shard {
         }
     }
 
-    /// Lists the hits whose flow may be new, and brings their places in the set into the cache.
+    /// Lists the hits whose flow may be new.
     #[inline(never)]
     fn list_flows(&mut self) {
         let Self { window, scratch, .. } = self;
@@ -407,11 +415,6 @@ impl Shard {
             listed += usize::from(is_other & window.flows.keeps(hit.tag));
         }
         *kept_count = listed;
-        let mut warm = 0;
-        for at in &kept[..listed] {
-            warm ^= window.flows.touch(hits[usize::from(*at) % HITS].tag);
-        }
-        std::hint::black_box(warm);
     }
 
     /// Adds the listed flows to the set, and the new ones to their hosts.
@@ -467,9 +470,9 @@ impl Shard {
         &self.window.zones
     }
 
-    /// Closes the window: hands its counters over and begins a new one in `spare`, a summary that
-    /// the detector is done with.
-    pub fn close_window(&mut self, watched: &[HostKey], mut spare: WindowSummary) -> WindowSummary {
+    /// Closes the window: hands its counters over and begins a new one in `spare`, an empty
+    /// summary.
+    pub fn close_window(&mut self, watched: &[HostKey], spare: WindowSummary) -> WindowSummary {
         for entry in &self.window.zones {
             self.zone_index[entry.zone as usize] = 0;
         }
@@ -479,7 +482,6 @@ impl Shard {
             self.window.watched.push(reading);
         }
         self.index.clear();
-        spare.clear();
         std::mem::replace(&mut self.window, spare)
     }
 
@@ -511,7 +513,8 @@ impl WindowSummary {
         }
     }
 
-    fn clear(&mut self) {
+    /// Empties it, keeping its memory.
+    pub fn clear(&mut self) {
         self.hosts.clear();
         self.zones.clear();
         self.totals = Default::default();
