@@ -76,6 +76,11 @@ impl FlowSet {
         self.len == 0
     }
 
+    /// Slots in use.
+    pub const fn size(&self) -> usize {
+        self.size
+    }
+
     /// Most tags that can be kept.
     pub const fn most(&self) -> usize {
         Self::limit(self.slots.len())

@@ -31,6 +31,7 @@ mod recent;
 mod samples;
 mod scan;
 mod shard;
+mod slack;
 mod subject;
 mod tallies;
 mod watch;

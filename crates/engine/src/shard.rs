@@ -10,6 +10,7 @@ use crate::flows::{FlowSet, Inserted};
 use crate::policy::{Capacity, Policy};
 use crate::prefetch::{Load, Prefetch};
 use crate::recent::Recent;
+use crate::slack::Sizes;
 use crate::tallies::{Addition, Tallies};
 use crate::whitelist::Rules;
 use crate::zones::{FlowTuple, Zones};
@@ -57,6 +58,10 @@ pub struct WindowSummary {
     pub flows: FlowSet,
     /// The hosts that the detector asked for, in its order.
     pub watched: Vec<Reading>,
+    /// The most that its tables have held.
+    touched: Sizes,
+    /// On the way to the shard an index to go on with, on the way back the one it had.
+    index: Option<HostIndex>,
 }
 
 /// Counters of one host since the window began.
@@ -378,7 +383,7 @@ impl Shard {
     fn count_hosts(&mut self) {
         let Self { zones, index, window, hot, scratch, stats, .. } = self;
         let zones: &Zones = zones;
-        let hosts = &mut window.hosts;
+        let (hosts, least) = (&mut window.hosts, zones.least_mark());
         let Scratch { hits, additions, count, .. } = &mut **scratch;
         for hit in &mut hits[..*count] {
             let (key, side) = (hit.key, Side::from(hit.side) & 1);
@@ -394,7 +399,11 @@ impl Shard {
             }
             let at = hit.entry as usize - 1;
             let changed = hosts.add(at, side, add);
-            if zones.marks(key.zone).is_hot(side, add, changed) && hosts.heat(at) {
+            // Nearly nobody comes near a limit: what all limits have in common is looked at first.
+            if least.reached(changed)
+                && zones.marks(key.zone).is_hot(side, add, changed)
+                && hosts.heat(at)
+            {
                 hot.push(key);
             }
         }
@@ -472,7 +481,7 @@ impl Shard {
 
     /// Closes the window: hands its counters over and begins a new one in `spare`, an empty
     /// summary.
-    pub fn close_window(&mut self, watched: &[HostKey], spare: WindowSummary) -> WindowSummary {
+    pub fn close_window(&mut self, watched: &[HostKey], mut spare: WindowSummary) -> WindowSummary {
         for entry in &self.window.zones {
             self.zone_index[entry.zone as usize] = 0;
         }
@@ -481,8 +490,25 @@ impl Shard {
             let reading = self.read(*key);
             self.window.watched.push(reading);
         }
-        self.index.clear();
-        std::mem::replace(&mut self.window, spare)
+        match &mut spare.index {
+            Some(fresh) => std::mem::swap(&mut self.index, fresh),
+            None => self.index.clear(),
+        }
+        let retired = spare.index.take();
+        let mut window = std::mem::replace(&mut self.window, spare);
+        window.index = retired;
+        window
+    }
+
+    /// Gives back what idle tables hold and do not need.
+    pub fn give_back(&mut self, needed: &Sizes, capacity: &Capacity) {
+        if !self.is_idle() {
+            return;
+        }
+        self.window.give_back(needed, capacity, self.zones.dense());
+        if let Some(fresh) = self.window.index.take() {
+            self.index = fresh;
+        }
     }
 
     /// Was nothing counted since the window began?
@@ -510,11 +536,34 @@ impl WindowSummary {
             totals: Default::default(),
             flows: FlowSet::new(capacity.flows),
             watched: Vec::new(),
+            touched: Sizes::default(),
+            index: None,
+        }
+    }
+
+    /// Sizes of its tables.
+    pub fn sizes(&self) -> Sizes {
+        Sizes { hosts: self.hosts.len(), places: self.flows.size() }
+    }
+
+    /// Puts new tables in the place of empty ones that touched far more than is needed. With a new
+    /// table of hosts goes a new index of `dense` addresses, for the shard that takes it.
+    pub fn give_back(&mut self, needed: &Sizes, capacity: &Capacity, dense: u32) {
+        if self.touched.wastes_hosts(needed) {
+            self.hosts = HostArena::with_capacity(capacity.hosts);
+            self.index = Some(HostIndex::new(dense, capacity.hosts));
+            self.touched.hosts = 0;
+        }
+        if self.touched.wastes_places(needed) {
+            self.flows = FlowSet::new(capacity.flows);
+            self.touched.places = 0;
         }
     }
 
     /// Empties it, keeping its memory.
     pub fn clear(&mut self) {
+        self.touched = self.touched.max(self.sizes());
+        self.index = None;
         self.hosts.clear();
         self.zones.clear();
         self.totals = Default::default();
