@@ -3,7 +3,7 @@
 
 /// Asks the processor to bring the cache line in which a value begins near. A hint, without effect
 /// on anything but time.
-#[inline(always)]
+#[inline]
 pub fn prefetch<T>(place: &T) {
     let place = std::ptr::from_ref(place);
     #[cfg(target_arch = "x86_64")]

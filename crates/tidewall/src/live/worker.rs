@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
-use tidewall_capture::{ReceiveError, SourceStatistics, memory};
-use tidewall_engine::Prefetch;
+use tidewall_capture::{ReceiveError, SourceStatistics};
 use tidewall_model::{DropCounters, FlowRecord, Prefix, SamplingRate};
 use tracing::warn;
 
@@ -18,6 +17,7 @@ use super::clock::Clock;
 use super::shards::SharedShard;
 use crate::config::{Flows, Frames};
 use crate::exports::ExporterReport;
+use crate::near::Near;
 
 /// A source is waited for at most so long: then the worker looks whether it should end.
 const WAIT: Duration = Duration::from_millis(100);
@@ -38,17 +38,6 @@ const ROOM: usize = 8192;
 
 /// A source that gives fewer datagrams or frames at once has no more.
 const FULL: usize = 64;
-
-/// Asks for memory by the processor's own instruction.
-#[derive(Clone, Copy)]
-struct Near;
-
-impl Prefetch for Near {
-    #[inline]
-    fn prefetch<T: Copy>(self, place: &T) {
-        memory::prefetch(place);
-    }
-}
 
 /// What a worker says of itself.
 #[derive(Clone, Debug, Default)]
