@@ -29,6 +29,7 @@ mod clock;
 mod error;
 mod interface;
 mod libpcap;
+pub mod memory;
 pub mod own_addresses;
 pub mod packet_filter;
 pub mod pcap_live;

@@ -8,6 +8,7 @@
 
 use tidewall_model::{Count, DirectedCounters, Direction, TrafficCounters};
 
+use crate::prefetch::Prefetch;
 use crate::tallies::{Addition, Share, Tallies};
 
 /// What identifies a host in an arena: its address and the zone that holds it. The zone tells the
@@ -240,11 +241,13 @@ impl HostArena {
         self.entries.get((entry as usize).wrapping_sub(1)).is_some_and(|entry| entry.is(key))
     }
 
-    /// Brings one side of an entry into the cache: a hint, without effect.
+    /// Asks for the key and one side of the entry with this number + 1.
     #[inline]
-    pub fn touch(&self, entry: u32, side: Side) -> u64 {
-        let entry = self.entries.get((entry as usize).wrapping_sub(1));
-        entry.map_or(0, |entry| entry.bits_low ^ u64::from(entry.side(side).flows))
+    pub fn prefetch(&self, entry: u32, side: Side, prefetch: impl Prefetch) {
+        if let Some(entry) = self.entries.get((entry as usize).wrapping_sub(1)) {
+            prefetch.prefetch(&entry.bits_low);
+            prefetch.prefetch(&entry.side(side).flows);
+        }
     }
 
     /// Adds to an entry's counters. Gives the share that changed, as it is now; nothing when the
@@ -424,12 +427,24 @@ impl HostIndex {
         }
     }
 
-    /// Entry number that the place names, to be verified by [`Self::find`]: warms the cache.
+    /// Entry number that the place names, to be verified by [`Self::find`].
     #[inline]
     pub fn peek(&self, place: Place) -> u32 {
         match place {
             Place::Dense(position) => self.dense.get(position as usize).copied().unwrap_or(0),
             Place::Hashed(hash) => self.hashed[hash as usize & (self.size - 1)],
+        }
+    }
+
+    /// Asks for what [`Self::peek`] reads.
+    #[inline]
+    pub fn prefetch(&self, place: Place, prefetch: impl Prefetch) {
+        let entry = match place {
+            Place::Dense(position) => self.dense.get(position as usize),
+            Place::Hashed(hash) => self.hashed.get(hash as usize & (self.size - 1)),
+        };
+        if let Some(entry) = entry {
+            prefetch.prefetch(entry);
         }
     }
 

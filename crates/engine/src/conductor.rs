@@ -19,6 +19,7 @@ use crate::policy::Policy;
 use crate::samples::{Samples, describe, filter, is_filterable};
 use crate::scan::{Scan, add_zones};
 use crate::shard::{Reading, Shard, SliceSummary, WindowSummary};
+use crate::slack::{self, Sizes, Slack};
 use crate::subject::Subject;
 use crate::whitelist::Rules;
 use crate::zones::Zones;
@@ -111,9 +112,15 @@ pub struct Conductor {
     /// A host's traffic may be spread over several shards.
     parts: bool,
     spares: Vec<WindowSummary>,
+    slack: Slack,
+    /// Time in which nothing happened, since a window was closed or memory was given back.
+    rested_ns: u64,
     detector: Detector,
     /// What hosts receive when they are not attacked.
     normal: Normal,
+    /// What the closed window brought to hosts of ours, as far as the rings still hold it. Kept for
+    /// its memory.
+    received: Vec<FlowRecord>,
     /// Number of the slice that is being filled; `None` before time began.
     slice: Option<u64>,
     slice_ns: u64,
@@ -136,8 +143,11 @@ impl Conductor {
             amplifiers: Amplifiers::embedded(),
             parts,
             spares: (0..shards).map(|_| summary()).collect(),
+            slack: Slack::default(),
+            rested_ns: 0,
             detector: Detector::new(&policy, &zones),
             normal: Normal::new(&policy.capacity),
+            received: Vec::new(),
             slice: None,
             slice_ns: (window_ns / slices).max(1),
             slices,
@@ -186,6 +196,7 @@ impl Conductor {
         while current < wanted {
             if self.is_idle(shards) {
                 // Nothing was counted and nothing is watched: no time needs to be gone through.
+                self.rest(wanted - current, shards);
                 current = wanted;
                 break;
             }
@@ -196,6 +207,20 @@ impl Conductor {
             }
         }
         self.slice = Some(current);
+    }
+
+    /// While nothing happens, nothing is needed.
+    fn rest(&mut self, slices: u64, shards: &mut dyn Shards) {
+        self.rested_ns = self.rested_ns.saturating_add(slices.saturating_mul(self.slice_ns));
+        if u128::from(self.rested_ns) < slack::PERIOD.as_nanos() {
+            return;
+        }
+        (self.rested_ns, self.slack) = (0, Slack::default());
+        let (nothing, capacity) = (Sizes::default(), &self.policy.capacity);
+        for spare in &mut self.spares {
+            spare.give_back(&nothing, capacity, self.zones.dense());
+        }
+        shards.each(&mut |_, shard| shard.give_back(&nothing, capacity));
     }
 
     /// Was nothing counted since the window began, and is nothing watched?
@@ -344,6 +369,15 @@ impl Conductor {
         observer.window(&view);
         self.tell(&notices, moment.now, shards, observer);
         self.remember(start, moment.now, shards, summaries.len().max(1));
+        let needed = self.slack.note(&summaries, length);
+        self.rested_ns = 0;
+        for summary in &mut summaries {
+            // Here, and not when a shard begins with it: its worker would have to wait.
+            summary.clear();
+            if let Some(needed) = &needed {
+                summary.give_back(needed, &self.policy.capacity, self.zones.dense());
+            }
+        }
         self.spares = summaries;
     }
 
@@ -361,12 +395,14 @@ impl Conductor {
         let (oldest, zones, detector) = (self.oldest(), &self.zones, &self.detector);
         // No more records than one ring holds, however many rings there are.
         let one_in = if self.newest.is_some() { 1 } else { rings as u64 };
-        let mut records = Vec::new();
+        let records = &mut self.received;
+        records.clear();
         shards.each(&mut |_, shard| {
             let of_window = |record: &&FlowRecord| {
                 record.seq >= oldest
                     && (start..now).contains(&record.time)
-                    && scatter(record).is_multiple_of(one_in)
+                    && (one_in == 1 || scatter(record).is_multiple_of(one_in))
+                    && zones.lookup(record.family, record.dst).is_some()
             };
             records.extend(shard.recent().newest_first().filter(of_window).copied());
         });

@@ -7,6 +7,7 @@ use tidewall_model::{Attack, DropCounters, FlowRecord, Timestamp};
 use crate::arena::HostKey;
 use crate::conductor::{Conductor, Observer};
 use crate::policy::Policy;
+use crate::prefetch::{Load, Prefetch};
 use crate::shard::{Half, Shard, ShardStats};
 
 /// How records are dealt to shards.
@@ -73,6 +74,16 @@ impl Engine {
     /// Counts records in their order. Where a record's time passes the end of a slice or window,
     /// these are closed first, so the result does not depend on how records are batched.
     pub fn ingest(&mut self, records: &[FlowRecord], observer: &mut impl Observer) {
+        self.ingest_with(records, Load, observer);
+    }
+
+    /// The same, asking for memory by `prefetch`.
+    pub fn ingest_with(
+        &mut self,
+        records: &[FlowRecord],
+        prefetch: impl Prefetch,
+        observer: &mut impl Observer,
+    ) {
         let mut rest = records;
         while let Some(first) = rest.first() {
             self.advance(first.time, observer);
@@ -82,7 +93,7 @@ impl Engine {
             let (now, later) = rest.split_at(split.max(1));
             self.late += now.iter().filter(|record| record.time < begin).count() as u64;
             self.conductor.set_newest(now.iter().map(|record| record.seq).max().unwrap_or(0));
-            self.deal(now);
+            self.deal(now, prefetch);
             rest = later;
         }
     }
@@ -120,10 +131,10 @@ impl Engine {
         stats
     }
 
-    fn deal(&mut self, records: &[FlowRecord]) {
+    fn deal(&mut self, records: &[FlowRecord], prefetch: impl Prefetch) {
         let count = self.shards.len();
         if count == 1 {
-            self.shards[0].ingest(records);
+            self.shards[0].ingest_with(records, prefetch);
             return;
         }
         let zones = self.conductor.zones();

@@ -7,6 +7,8 @@
 //! standard error sqrt((2^level - 1) / n): none below the capacity, 1.2 % for 100,000 flows of one
 //! host when 16 million are seen and one million are kept.
 
+use crate::prefetch::Prefetch;
+
 /// An empty slot. Entry numbers are stored plus one, so no stored value is zero.
 const EMPTY: u64 = 0;
 /// Smallest table: 4 KiB.
@@ -74,6 +76,11 @@ impl FlowSet {
         self.len == 0
     }
 
+    /// Slots in use.
+    pub const fn size(&self) -> usize {
+        self.size
+    }
+
     /// Most tags that can be kept.
     pub const fn most(&self) -> usize {
         Self::limit(self.slots.len())
@@ -119,10 +126,14 @@ impl FlowSet {
         if self.len <= Self::limit(self.size) { Inserted::New(self.weight()) } else { self.grow() }
     }
 
-    /// Brings the slot that `tag` would use into the cache: a hint, without effect on the set.
+    /// Asks for the slot that `tag` would use, if it is kept: without a branch on that, since
+    /// chance decides it.
     #[inline]
-    pub fn touch(&self, tag: u32) -> u64 {
-        self.slots.get(self.home(tag)).copied().unwrap_or(EMPTY)
+    pub fn prefetch(&self, tag: u32, prefetch: impl Prefetch) {
+        let at = if self.keeps(tag) { self.home(tag) } else { 0 };
+        if let Some(slot) = self.slots.get(at) {
+            prefetch.prefetch(slot);
+        }
     }
 
     /// All kept flows: (entry, tag).

@@ -26,10 +26,12 @@ mod marks;
 mod normal;
 pub mod planner;
 mod policy;
+mod prefetch;
 mod recent;
 mod samples;
 mod scan;
 mod shard;
+mod slack;
 mod subject;
 mod tallies;
 mod watch;
@@ -46,6 +48,7 @@ pub use lpm::PrefixTable;
 pub use policy::{
     Capacity, Counting, Detection, DirectedLimits, Group, Limits, Policy, Rule, Whitelist,
 };
+pub use prefetch::{Load, Prefetch};
 pub use shard::{Shard, ShardStats};
 
 /// Part of a limit from which on a rate is watched closely.

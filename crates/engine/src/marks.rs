@@ -43,6 +43,11 @@ impl Mark {
         mark
     }
 
+    /// The smaller of each number.
+    fn least(self, other: Self) -> Self {
+        Self { packets: self.packets.min(other.packets), bytes: self.bytes.min(other.bytes) }
+    }
+
     /// Is it worth a look?
     #[inline]
     pub const fn reached(&self, count: Count) -> bool {
@@ -79,6 +84,12 @@ impl GroupMarks {
                 .map(|limits| shares.map(|share| [0, 1, 2].map(|kind| hot(limits, share, kind)))),
             watch: sides.map(|limits| Mark::of(limits, window / parts, |_| true)),
         }
+    }
+
+    /// What has not reached this is hot in none of these groups.
+    pub fn least_of(groups: &[Self]) -> Mark {
+        let marks = groups.iter().flat_map(|group| group.hot.iter().flatten().flatten());
+        marks.copied().fold(Mark::NEVER, Mark::least)
     }
 
     /// Is so much of the share that a packet was added to worth a look in every slice?

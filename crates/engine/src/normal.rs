@@ -49,21 +49,20 @@ impl Normal {
     /// destination is ours and not attacked.
     pub fn remember(
         &mut self,
-        mut records: Vec<FlowRecord>,
+        records: &[FlowRecord],
         now: Timestamp,
         is_calm: impl Fn(&FlowRecord) -> bool,
     ) {
-        // Towards one host after another.
-        records.sort_by_key(|record| (record.dst_address(), record.seq, record.time));
-        records.dedup();
-        for of_host in records.chunk_by(|a, b| a.dst_address() == b.dst_address()) {
-            let Some(first) = of_host.first().filter(|first| is_calm(first)) else { continue };
+        let of_one_host = |a: &Place, b: &Place| a.dst == b.dst;
+        for of_host in by_host(records).chunk_by(of_one_host) {
+            let first = of_host.first().map(|place| place.record(records));
+            let Some(first) = first.filter(|first| is_calm(first)) else { continue };
             let host = self.hosts.entry(first.dst_address());
             let host = host.or_insert_with(|| Host { records: Vec::new(), heard: now });
             host.heard = now;
             let step = of_host.len().div_ceil(OF_A_WINDOW);
-            for record in of_host.iter().step_by(step) {
-                host.put(*record);
+            for place in of_host.iter().step_by(step) {
+                host.put(*place.record(records));
             }
         }
         self.hosts.retain(|_, host| now.since(host.heard) <= FORGOTTEN_AFTER);
@@ -123,6 +122,34 @@ impl Host {
     }
 }
 
+/// Where a record is, and by what it is sorted: a third of a record, so that sorting moves little.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    dst: Address,
+    seq: u64,
+    at: u32,
+}
+
+impl Place {
+    fn record<'a>(&self, records: &'a [FlowRecord]) -> &'a FlowRecord {
+        &records[self.at as usize]
+    }
+}
+
+/// The records towards one host after another, each in the order of receipt, none twice.
+fn by_host(records: &[FlowRecord]) -> Vec<Place> {
+    let place =
+        |(record, at): (&FlowRecord, u32)| Place { dst: record.dst_address(), seq: record.seq, at };
+    let mut places: Vec<Place> = records.iter().zip(0..).map(place).collect();
+    places.sort_unstable_by(|a, b| {
+        let by_key = (a.dst, a.seq).cmp(&(b.dst, b.seq));
+        // Sources with an order of their own each may number two records alike.
+        by_key.then_with(|| (a.record(records).time, a.at).cmp(&(b.record(records).time, b.at)))
+    });
+    places.dedup_by(|a, b| a.seq == b.seq && a.record(records) == b.record(records));
+    places
+}
+
 /// A number as if drawn by lot for each record (the finaliser of SplitMix64).
 pub const fn scatter(record: &FlowRecord) -> u64 {
     let mut x = (record.seq ^ record.time.0).wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -158,7 +185,7 @@ mod tests {
 
     fn remember(normal: &mut Normal, host: u32, second: u64, count: u64) {
         let end = Timestamp((second + 1) * SECOND);
-        normal.remember(window(host, second, count), end, |_| true);
+        normal.remember(&window(host, second, count), end, |_| true);
     }
 
     fn known(normal: &mut Normal, target: &Target) -> Vec<FlowRecord> {
@@ -196,7 +223,7 @@ mod tests {
     #[test]
     fn attacked_hosts_and_silent_ones_are_not_remembered() {
         let mut normal = Normal::new(&capacity(10));
-        normal.remember(window(1, 0, 5), Timestamp(SECOND), |_| false);
+        normal.remember(&window(1, 0, 5), Timestamp(SECOND), |_| false);
         assert_eq!(known(&mut normal, &host(1)), []);
         remember(&mut normal, 1, 1, 5);
         remember(&mut normal, 2, 600, 5);
@@ -214,7 +241,7 @@ mod tests {
             remember(&mut normal, 7, second, 16);
         }
         let sweep: Vec<_> = (100..600).flat_map(|host| window(host, 3, 1)).collect();
-        normal.remember(sweep, Timestamp(4 * SECOND), |_| true);
+        normal.remember(&sweep, Timestamp(4 * SECOND), |_| true);
         assert_eq!(normal.hosts.len(), 10);
         assert_eq!(known(&mut normal, &host(7)).len(), 48);
     }

@@ -8,7 +8,9 @@ use tidewall_model::{Direction, DropCounters, FlowRecord, Fragment, TrafficCount
 use crate::arena::{HostArena, HostIndex, HostKey, IN, OUT, Place, Side};
 use crate::flows::{FlowSet, Inserted};
 use crate::policy::{Capacity, Policy};
+use crate::prefetch::{Load, Prefetch};
 use crate::recent::Recent;
+use crate::slack::Sizes;
 use crate::tallies::{Addition, Tallies};
 use crate::whitelist::Rules;
 use crate::zones::{FlowTuple, Zones};
@@ -56,6 +58,10 @@ pub struct WindowSummary {
     pub flows: FlowSet,
     /// The hosts that the detector asked for, in its order.
     pub watched: Vec<Reading>,
+    /// The most that its tables have held.
+    touched: Sizes,
+    /// On the way to the shard an index to go on with, on the way back the one it had.
+    index: Option<HostIndex>,
 }
 
 /// Counters of one host since the window began.
@@ -194,19 +200,24 @@ impl Shard {
 
     /// Counts records. Their times matter to nobody here: windows are closed from outside.
     pub fn ingest(&mut self, records: &[FlowRecord]) {
+        self.ingest_with(records, Load);
+    }
+
+    /// Counts records, asking for memory by `prefetch`.
+    pub fn ingest_with(&mut self, records: &[FlowRecord], prefetch: impl Prefetch) {
         for chunk in records.chunks(CHUNK) {
-            self.ingest_chunk(chunk, Half::Both);
+            self.ingest_chunk(chunk, Half::Both, prefetch);
         }
     }
 
     /// Counts half of one record.
     pub fn ingest_half(&mut self, record: &FlowRecord, half: Half) {
-        self.ingest_chunk(std::slice::from_ref(record), half);
+        self.ingest_chunk(std::slice::from_ref(record), half, Load);
     }
 
     /// Counts a chunk in passes: the loads of each pass do not depend on each other, so their
     /// cache misses overlap instead of adding up, and each pass is small enough for the registers.
-    fn ingest_chunk(&mut self, chunk: &[FlowRecord], half: Half) {
+    fn ingest_chunk(&mut self, chunk: &[FlowRecord], half: Half, prefetch: impl Prefetch) {
         for (zones, record) in self.scratch.zones.iter_mut().zip(chunk) {
             *zones = self.zones.lookup_ends(record);
         }
@@ -226,8 +237,8 @@ impl Shard {
         }
         let ours = self.list_sides(chunk.len(), half);
         self.remember(chunk, ours);
-        self.find_hosts(chunk);
-        self.warm_hosts();
+        self.find_hosts(chunk, prefetch);
+        self.peek_hosts(prefetch);
         self.count_zones();
         self.count_hosts();
         if self.flows {
@@ -297,11 +308,13 @@ impl Shard {
         }
     }
 
-    /// Makes the hits of the listed sides.
+    /// Makes the hits of the listed sides, and asks for their places in the index and among the
+    /// flows.
     #[inline(never)]
-    fn find_hosts(&mut self, chunk: &[FlowRecord]) {
-        let zones: &Zones = &self.zones;
-        let scratch = &mut *self.scratch;
+    fn find_hosts(&mut self, chunk: &[FlowRecord], prefetch: impl Prefetch) {
+        let Self { zones, flows: counts_flows, index, window, scratch, .. } = self;
+        let zones: &Zones = zones;
+        let scratch = &mut **scratch;
         for (hit, listed) in scratch.hits.iter_mut().zip(&scratch.sides[..scratch.count]) {
             let (at, side) = (usize::from(*listed / 2) % CHUNK, Side::from(*listed & 1));
             let Some(record) = chunk.get(at) else { continue };
@@ -327,22 +340,22 @@ impl Shard {
             hit.record = at as u8;
             hit.side = side as u8;
             hit.in_flow = record.fragment != Fragment::Later;
+            index.prefetch(hit.place, prefetch);
+            if *counts_flows {
+                window.flows.prefetch(hit.tag, prefetch);
+            }
         }
     }
 
-    /// Brings the hosts of the hits into the cache.
+    /// Reads what the index says of the hits, and asks for their hosts' counters.
     #[inline(never)]
-    fn warm_hosts(&mut self) {
-        let Scratch { hits, count, .. } = &mut *self.scratch;
-        let hits = &mut hits[..*count];
-        for hit in &mut *hits {
-            hit.entry = self.index.peek(hit.place);
+    fn peek_hosts(&mut self, prefetch: impl Prefetch) {
+        let Self { index, window, scratch, .. } = self;
+        let Scratch { hits, count, .. } = &mut **scratch;
+        for hit in &mut hits[..*count] {
+            hit.entry = index.peek(hit.place);
+            window.hosts.prefetch(hit.entry, Side::from(hit.side), prefetch);
         }
-        let mut warm = 0;
-        for hit in &*hits {
-            warm ^= self.window.hosts.touch(hit.entry, Side::from(hit.side));
-        }
-        std::hint::black_box(warm);
     }
 
     /// Adds the hits to their zones.
@@ -370,7 +383,7 @@ impl Shard {
     fn count_hosts(&mut self) {
         let Self { zones, index, window, hot, scratch, stats, .. } = self;
         let zones: &Zones = zones;
-        let hosts = &mut window.hosts;
+        let (hosts, least) = (&mut window.hosts, zones.least_mark());
         let Scratch { hits, additions, count, .. } = &mut **scratch;
         for hit in &mut hits[..*count] {
             let (key, side) = (hit.key, Side::from(hit.side) & 1);
@@ -386,13 +399,17 @@ impl Shard {
             }
             let at = hit.entry as usize - 1;
             let changed = hosts.add(at, side, add);
-            if zones.marks(key.zone).is_hot(side, add, changed) && hosts.heat(at) {
+            // Nearly nobody comes near a limit: what all limits have in common is looked at first.
+            if least.reached(changed)
+                && zones.marks(key.zone).is_hot(side, add, changed)
+                && hosts.heat(at)
+            {
                 hot.push(key);
             }
         }
     }
 
-    /// Lists the hits whose flow may be new, and brings their places in the set into the cache.
+    /// Lists the hits whose flow may be new.
     #[inline(never)]
     fn list_flows(&mut self) {
         let Self { window, scratch, .. } = self;
@@ -407,11 +424,6 @@ impl Shard {
             listed += usize::from(is_other & window.flows.keeps(hit.tag));
         }
         *kept_count = listed;
-        let mut warm = 0;
-        for at in &kept[..listed] {
-            warm ^= window.flows.touch(hits[usize::from(*at) % HITS].tag);
-        }
-        std::hint::black_box(warm);
     }
 
     /// Adds the listed flows to the set, and the new ones to their hosts.
@@ -467,8 +479,8 @@ impl Shard {
         &self.window.zones
     }
 
-    /// Closes the window: hands its counters over and begins a new one in `spare`, a summary that
-    /// the detector is done with.
+    /// Closes the window: hands its counters over and begins a new one in `spare`, an empty
+    /// summary.
     pub fn close_window(&mut self, watched: &[HostKey], mut spare: WindowSummary) -> WindowSummary {
         for entry in &self.window.zones {
             self.zone_index[entry.zone as usize] = 0;
@@ -478,9 +490,25 @@ impl Shard {
             let reading = self.read(*key);
             self.window.watched.push(reading);
         }
-        self.index.clear();
-        spare.clear();
-        std::mem::replace(&mut self.window, spare)
+        match &mut spare.index {
+            Some(fresh) => std::mem::swap(&mut self.index, fresh),
+            None => self.index.clear(),
+        }
+        let retired = spare.index.take();
+        let mut window = std::mem::replace(&mut self.window, spare);
+        window.index = retired;
+        window
+    }
+
+    /// Gives back what idle tables hold and do not need.
+    pub fn give_back(&mut self, needed: &Sizes, capacity: &Capacity) {
+        if !self.is_idle() {
+            return;
+        }
+        self.window.give_back(needed, capacity, self.zones.dense());
+        if let Some(fresh) = self.window.index.take() {
+            self.index = fresh;
+        }
     }
 
     /// Was nothing counted since the window began?
@@ -508,10 +536,34 @@ impl WindowSummary {
             totals: Default::default(),
             flows: FlowSet::new(capacity.flows),
             watched: Vec::new(),
+            touched: Sizes::default(),
+            index: None,
         }
     }
 
-    fn clear(&mut self) {
+    /// Sizes of its tables.
+    pub fn sizes(&self) -> Sizes {
+        Sizes { hosts: self.hosts.len(), places: self.flows.size() }
+    }
+
+    /// Puts new tables in the place of empty ones that touched far more than is needed. With a new
+    /// table of hosts goes a new index of `dense` addresses, for the shard that takes it.
+    pub fn give_back(&mut self, needed: &Sizes, capacity: &Capacity, dense: u32) {
+        if self.touched.wastes_hosts(needed) {
+            self.hosts = HostArena::with_capacity(capacity.hosts);
+            self.index = Some(HostIndex::new(dense, capacity.hosts));
+            self.touched.hosts = 0;
+        }
+        if self.touched.wastes_places(needed) {
+            self.flows = FlowSet::new(capacity.flows);
+            self.touched.places = 0;
+        }
+    }
+
+    /// Empties it, keeping its memory.
+    pub fn clear(&mut self) {
+        self.touched = self.touched.max(self.sizes());
+        self.index = None;
         self.hosts.clear();
         self.zones.clear();
         self.totals = Default::default();

@@ -6,7 +6,7 @@ use tidewall_model::{Address, Family, FlowRecord, Prefix};
 
 use crate::arena::{HostKey, Place};
 use crate::lpm::PrefixTable;
-use crate::marks::GroupMarks;
+use crate::marks::{GroupMarks, Mark};
 use crate::policy::Policy;
 
 /// A prefix of our space with one network, one group and one set of limits.
@@ -29,6 +29,7 @@ pub struct Zones {
     list: Vec<Zone>,
     /// By group.
     marks: Vec<GroupMarks>,
+    least_mark: Mark,
     networks: Vec<Prefix>,
     /// Addresses in the direct index.
     dense: u32,
@@ -68,9 +69,10 @@ impl Zones {
             zones.iter().enumerate().map(|(at, zone)| (zone.prefix, at as u32)).collect();
         let table = PrefixTable::new(&entries);
         drop(network_of);
-        let marks =
+        let marks: Vec<GroupMarks> =
             policy.groups.iter().map(|group| GroupMarks::of(group, policy, parts)).collect();
-        Self { table, list: zones, marks, networks, dense, seed }
+        let least_mark = GroupMarks::least_of(&marks);
+        Self { table, list: zones, marks, least_mark, networks, dense, seed }
     }
 
     /// Zone of an address of ours.
@@ -125,6 +127,12 @@ impl Zones {
     #[inline]
     pub fn marks(&self, zone: u32) -> &GroupMarks {
         &self.marks[self.list[zone as usize].group as usize]
+    }
+
+    /// What has not reached this is hot in no zone.
+    #[inline]
+    pub const fn least_mark(&self) -> Mark {
+        self.least_mark
     }
 
     /// A well-spread number of a host, to deal hosts to shards by.

@@ -15,6 +15,7 @@ pub mod generate;
 pub mod journal;
 pub mod live;
 pub mod log;
+mod near;
 mod pid_file;
 mod privileges;
 pub mod replay;

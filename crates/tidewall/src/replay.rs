@@ -24,6 +24,7 @@ use crate::capture_file::CaptureFileError;
 use crate::config::{Flows, Frames};
 use crate::crediting::Creditor;
 use crate::exports::{ExporterReport, Exports, Medium};
+use crate::near::Near;
 use filters::FilterMeter;
 use pacing::Pacer;
 use source::{Arrival, Collectors, Merged};
@@ -298,7 +299,7 @@ impl Detecting {
 
 impl Taker for Detecting {
     fn take(&mut self, records: &[FlowRecord]) {
-        self.engine.ingest(records, &mut self.tally);
+        self.engine.ingest_with(records, Near, &mut self.tally);
     }
 }
 

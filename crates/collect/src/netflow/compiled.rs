@@ -139,7 +139,8 @@ impl Values {
 
     #[inline]
     fn set(&mut self, at: u8, value: u64) {
-        if let Some(slot) = self.0.get_mut(usize::from(at)) {
+        // The remainder says what is so anyway, and spares a branch.
+        if let Some(slot) = self.0.get_mut(usize::from(at) % SLOTS) {
             *slot = value;
         }
     }
@@ -148,9 +149,13 @@ impl Values {
     #[inline]
     pub(super) fn fill(&mut self, steps: &[Step], record: &[u8]) {
         for step in steps {
-            let behind = record.get(usize::from(step.offset)..).unwrap_or_default();
-            let window = behind.first_chunk().map_or(0, |window| u64::from_be_bytes(*window));
-            self.set(step.slot, window << step.left >> step.right);
+            let begin = usize::from(step.offset);
+            let window = record.get(begin..begin + usize::from(Step::WINDOW));
+            let window = window.and_then(|window| window.first_chunk());
+            // Steps were made for records of this length.
+            let Some(window) = window else { continue };
+            let number = u64::from_be_bytes(*window) >> step.right;
+            self.set(step.slot, number & step.mask);
         }
     }
 
@@ -178,12 +183,12 @@ impl Values {
     }
 }
 
-/// One number of a record of fixed length: an eight-byte window that has it, and what to shift out
-/// on both sides of it.
+/// One number of a record of fixed length: an eight-byte window that has it, what to shift out
+/// behind it, and which bits are left then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Step {
+    mask: u64,
     offset: u16,
-    left: u8,
     right: u8,
     slot: u8,
 }
@@ -194,8 +199,10 @@ impl Step {
     /// `length` is 1 to 8, and the record has at least 8 bytes.
     fn new(slot: u8, offset: u16, length: u16, record_length: u16) -> Self {
         let window = offset.min(record_length - Self::WINDOW);
-        let (left, right) = ((offset - window) * 8, (Self::WINDOW - length) * 8);
-        Self { offset: window, left: left as u8, right: right as u8, slot }
+        // The number ends as many bytes before the end of the window as are behind it there.
+        let right = (window + Self::WINDOW - offset - length) * 8;
+        let mask = u64::MAX >> ((Self::WINDOW - length) * 8);
+        Self { mask, offset: window, right: right as u8, slot }
     }
 }
 

@@ -17,6 +17,7 @@ use super::clock::Clock;
 use super::shards::SharedShard;
 use crate::config::{Flows, Frames};
 use crate::exports::ExporterReport;
+use crate::near::Near;
 
 /// A source is waited for at most so long: then the worker looks whether it should end.
 const WAIT: Duration = Duration::from_millis(100);
@@ -30,8 +31,10 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Time between two savings of what is to outlive a restart.
 const SAVE_EVERY: Duration = Duration::from_mins(1);
-/// Records that a batch begins with room for.
-const BATCH: usize = 8192;
+/// Records that are counted at once: while they are in the fastest cache.
+const FEW: usize = 128;
+/// Room for what one datagram or one payment may add to them.
+const ROOM: usize = 8192;
 
 /// A source that gives fewer datagrams or frames at once has no more.
 const FULL: usize = 64;
@@ -133,13 +136,9 @@ impl WorkerStatus {
 
 /// What a worker drives: a source, and what makes records of it.
 pub trait Feed: Send {
-    /// Waits at most so long, and adds what came to `batch`. Gives the number of datagrams or
+    /// Waits at most so long, and puts what came into `outlet`. Gives the number of datagrams or
     /// frames taken.
-    fn receive(
-        &mut self,
-        wait: Duration,
-        batch: &mut Vec<FlowRecord>,
-    ) -> Result<usize, ReceiveError>;
+    fn receive(&mut self, wait: Duration, outlet: &mut Outlet) -> Result<usize, ReceiveError>;
 
     /// How long to leave it alone once it had nothing more, so that one waking takes what came in
     /// all that time. Its buffer must last for as long at any rate.
@@ -169,6 +168,42 @@ pub trait Feed: Send {
 
     /// Keeps what is to outlive a restart. Called about once a minute, and at the end.
     fn save(&mut self) {}
+}
+
+/// Where a feed puts its records. They are counted a few at a time.
+pub struct Outlet {
+    shard: SharedShard,
+    waiting: Vec<FlowRecord>,
+    counted: u64,
+}
+
+impl Outlet {
+    fn new(shard: SharedShard) -> Self {
+        Self { shard, waiting: Vec::with_capacity(ROOM), counted: 0 }
+    }
+
+    /// Where records are added; [`Self::settle`] is called after.
+    #[inline]
+    pub fn waiting(&mut self) -> &mut Vec<FlowRecord> {
+        &mut self.waiting
+    }
+
+    /// Counts what waits if it is enough.
+    #[inline]
+    pub fn settle(&mut self) {
+        if self.waiting.len() >= FEW {
+            self.flush();
+        }
+    }
+
+    /// Counts what waits.
+    fn flush(&mut self) {
+        self.counted += self.waiting.len() as u64;
+        if !self.waiting.is_empty() {
+            self.shard.with(|shard| shard.ingest_with(&self.waiting, Near));
+            self.waiting.clear();
+        }
+    }
 }
 
 /// One worker.
@@ -203,7 +238,7 @@ struct Rounds {
 impl Worker {
     /// Receives until it is told to stop, then takes what the kernel still holds.
     pub fn run(mut self) {
-        let mut batch: Vec<FlowRecord> = Vec::with_capacity(BATCH);
+        let mut outlet = Outlet::new(self.shard.clone());
         let mut rounds = Rounds::default();
         self.report(&rounds, None, false);
         let mut leaving = false;
@@ -212,12 +247,9 @@ impl Worker {
                 leaving |= self.hear(word);
             }
             let stopping = leaving || self.stop.load(Ordering::Relaxed);
-            let received = self.feed.receive(self.wait(&rounds, stopping), &mut batch);
-            rounds.records += batch.len() as u64;
-            if !batch.is_empty() {
-                self.shard.with(|shard| shard.ingest(&batch));
-                batch.clear();
-            }
+            let received = self.feed.receive(self.wait(&rounds, stopping), &mut outlet);
+            outlet.flush();
+            rounds.records = outlet.counted;
             match received {
                 Ok(0) if stopping => break (None, false),
                 Ok(count) if (1..FULL).contains(&count) && !stopping => pause(self.feed.pause()),

@@ -12,7 +12,7 @@ use tidewall_collect::{
 use tidewall_model::{DropCounters, FlowRecord, Timestamp};
 use tracing::{info, warn};
 
-use super::{Adjustment, Feed, Memory, WorkerReport};
+use super::{Adjustment, Feed, Memory, Outlet, WorkerReport};
 use crate::config::{Flows, Frames};
 use crate::crediting::Creditor;
 use crate::exports::ExporterReport;
@@ -21,7 +21,7 @@ use crate::live::frames::{OpenTap, SeenFrame, WorkerTap};
 use crate::live::state::StateFile;
 
 /// The longest rest of a worker: a part of the detector's grace.
-const LONGEST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(3);
 /// The receive buffer lasts for the rest at this many bytes a second.
 const FASTEST: usize = 10_000_000_000;
 
@@ -175,13 +175,14 @@ impl FlowFeed {
     }
 
     /// Adds what counts by now.
-    fn pay(&mut self, batch: &mut Vec<FlowRecord>) {
+    fn pay(&mut self, outlet: &mut Outlet) {
         let now = self.clock.now();
         // A second's worth is paid at once: after a pause the rest follows with the next batches.
-        _ = self.creditor.advance(now, batch);
+        _ = self.creditor.advance(now, outlet.waiting());
         for (creditor, _) in &mut self.leaving {
-            _ = creditor.advance(now, batch);
+            _ = creditor.advance(now, outlet.waiting());
         }
+        outlet.settle();
         self.leaving.retain(|(_, until)| now < *until);
     }
 }
@@ -202,7 +203,7 @@ struct Intake<'a> {
     clock: Clock,
     now: Timestamp,
     seq: &'a mut u64,
-    batch: &'a mut Vec<FlowRecord>,
+    outlet: &'a mut Outlet,
     tap: Option<&'a WorkerTap>,
     /// From the first datagram on, if headers are to be kept.
     open: Option<OpenTap<'a>>,
@@ -217,7 +218,7 @@ impl DatagramSink for Intake<'_> {
         }
         let datagram = ExportDatagram::new(from, self.now, data);
         let (creditor, open) = (&mut *self.creditor, self.open.as_mut());
-        let mut records = Records { creditor, seq: self.seq, batch: self.batch, open };
+        let mut records = Records { creditor, seq: self.seq, outlet: self.outlet, open };
         self.collector.decode(&datagram, &mut records);
     }
 }
@@ -225,7 +226,7 @@ impl DatagramSink for Intake<'_> {
 struct Records<'a, 'b> {
     creditor: &'a mut Creditor,
     seq: &'a mut u64,
-    batch: &'a mut Vec<FlowRecord>,
+    outlet: &'a mut Outlet,
     open: Option<&'a mut OpenTap<'b>>,
 }
 
@@ -246,24 +247,21 @@ impl FlowSink for Records<'_, '_> {
         let record = FlowRecord { seq: *self.seq, ..*record };
         *self.seq += 1;
         let lasted = Duration::from_millis(detail.duration_ms.into());
-        self.creditor.take(record, lasted, self.batch);
+        self.creditor.take(record, lasted, self.outlet.waiting());
+        self.outlet.settle();
     }
 }
 
 impl Feed for FlowFeed {
-    fn receive(
-        &mut self,
-        wait: Duration,
-        batch: &mut Vec<FlowRecord>,
-    ) -> Result<usize, ReceiveError> {
-        self.pay(batch);
+    fn receive(&mut self, wait: Duration, outlet: &mut Outlet) -> Result<usize, ReceiveError> {
+        self.pay(outlet);
         let mut intake = Intake {
             collector: &mut self.collector,
             creditor: &mut self.creditor,
             clock: self.clock,
             now: Timestamp::ZERO,
             seq: &mut self.seq,
-            batch,
+            outlet,
             tap: self.tap.as_ref(),
             open: None,
         };

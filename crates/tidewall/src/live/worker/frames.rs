@@ -8,10 +8,10 @@ use tidewall_capture::pcap_live::PcapSource;
 use tidewall_capture::pipe::PipeSource;
 use tidewall_capture::{FrameSink, ReceiveError, SourceStatistics, VlanTag};
 use tidewall_collect::FrameCollector;
-use tidewall_model::{FlowRecord, Timestamp};
+use tidewall_model::Timestamp;
 use tidewall_wire::frame::LinkType;
 
-use super::{Adjustment, Feed, WorkerReport};
+use super::{Adjustment, Feed, Outlet, WorkerReport};
 use crate::live::clock::Clock;
 use crate::live::frames::{OpenTap, SeenFrame, WorkerTap, time_of};
 
@@ -68,7 +68,7 @@ struct Intake<'a> {
     collector: &'a mut FrameCollector,
     now: Timestamp,
     clock: Clock,
-    batch: &'a mut Vec<FlowRecord>,
+    outlet: &'a mut Outlet,
     tap: &'a WorkerTap,
     /// From the first frame on, if frames are to be kept.
     open: Option<OpenTap<'a>>,
@@ -97,7 +97,8 @@ impl FrameSink for Intake<'_> {
                 let time = time_of(kernel, self.now);
                 tap.offer(&SeenFrame { link, time, data, wire_length, vlan }, &record);
             }
-            self.batch.push(record);
+            self.outlet.waiting().push(record);
+            self.outlet.settle();
         }
     }
 }
@@ -106,16 +107,12 @@ impl FrameSink for Intake<'_> {
 const XDP_PAUSE: Duration = Duration::from_micros(200);
 
 impl Feed for FrameFeed {
-    fn receive(
-        &mut self,
-        wait: Duration,
-        batch: &mut Vec<FlowRecord>,
-    ) -> Result<usize, ReceiveError> {
+    fn receive(&mut self, wait: Duration, outlet: &mut Outlet) -> Result<usize, ReceiveError> {
         let mut intake = Intake {
             collector: &mut self.collector,
             now: Timestamp::ZERO,
             clock: self.clock,
-            batch,
+            outlet,
             tap: &self.tap,
             open: None,
         };
