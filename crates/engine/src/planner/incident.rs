@@ -39,7 +39,7 @@ pub(super) struct Incident {
     /// ... and any of them ever, so that they outlive a restart?
     pub written: bool,
     /// The attack's packets by its newest event.
-    packets: u64,
+    packets: Option<u64>,
     /// The newest event brought none: the attack has stopped, or its source of records is silent.
     stands_still: bool,
     /// What a person agreed to.
@@ -101,7 +101,7 @@ impl Incident {
             bans: 0,
             unwritten: false,
             written: false,
-            packets: 0,
+            packets: None,
             stands_still: false,
             approved: BTreeSet::new(),
             told: BTreeSet::new(),
@@ -112,8 +112,9 @@ impl Incident {
     /// Takes what an event says of the attack: a newer attack, or more packets of the same.
     pub(super) fn learn(&mut self, attack: AttackId, packets: u64, started: bool) {
         let is_same = self.attack == attack && !started;
-        self.stands_still = is_same && packets <= self.packets;
-        (self.attack, self.packets) = (attack, packets);
+        let is_known = |known| packets <= known;
+        self.stands_still = is_same && self.packets.is_some_and(is_known);
+        (self.attack, self.packets) = (attack, Some(packets));
     }
 
     /// The attack goes on, or came back.

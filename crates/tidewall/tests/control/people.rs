@@ -168,7 +168,7 @@ fn operators_are_configured_and_a_reload_replaces_them() {
     assert_eq!((panic((NOBODY, NOBODY)), panic((STRANGER, NOBODY)), panic((0, 0))), (0, 1, 0));
     assert_eq!(ask((STRANGER, NOBODY), &["status"]).0, 0, "whoever connects may look");
     let (status, _, err) = ask((STRANGER, NOBODY), &["reload"]);
-    assert_eq!(status, 1);
+    assert_eq!(status, 2);
     assert!(err.contains("uid 61234 may look, but `reload` is for operators"), "{err}");
 
     // Their names, and a group: what was learnt at the start is replaced.
@@ -180,8 +180,8 @@ fn operators_are_configured_and_a_reload_replaces_them() {
 
     // A name that nobody has changes nothing, and the answer says where it stands.
     let (status, _, err) = reload(&text.replace("65534", "\"no-such-user\""));
-    assert_eq!(status, 1);
-    assert!(err.contains("there is no user \"no-such-user\"") && err.contains("toml:2:"), "{err}");
+    assert_eq!(status, 2);
+    assert!(err.contains("there is no user \"no-such-user\"") && err.contains("toml:3:"), "{err}");
     assert_eq!(panic((NOBODY, NOBODY)), 1);
     reload(&text.replace("operators = [65534]", ""));
     assert_eq!(panic((STRANGER, NOBODY)), 0, "left out, whoever can connect");
