@@ -27,7 +27,7 @@ const INCOMING: f64 = 0.6;
 /// The storm is told to begin so long before the attack that is looked at.
 const LEAD: f64 = 0.5;
 /// Nobody waits longer for the last script.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What was measured. Times are in seconds and in order.
 pub(super) struct Storm {
