@@ -60,6 +60,8 @@ const POLL: Duration = Duration::from_millis(100);
 const ANSWER: Duration = Duration::from_secs(30);
 /// At the end: time for withdrawals to be confirmed and actions to do what they were told ...
 const CONFIRM: Duration = Duration::from_secs(1);
+/// ... of which this counts: what actions give up at the end of theirs was not told ...
+const CONFIRMED: Duration = Duration::from_millis(900);
 /// ... and until which everything has ended, or is left.
 const END: Duration = Duration::from_millis(1400);
 
@@ -399,8 +401,7 @@ fn stop(mut post: Post, messages: &Receiver<Message>, clock: Clock) {
         post.withdraw_all(clock.now());
     }
     let mut ending = post.notices.stop(CONFIRM);
-    // What actions give up at the end of their time was not told.
-    while passed() < CONFIRM - POLL
+    while passed() < CONFIRMED
         && (withdraw && post.desired.is_leaving() || !post.endings.is_empty())
     {
         if let Ok(Message::Route(id, outcome)) = messages.recv_timeout(Duration::from_millis(20)) {

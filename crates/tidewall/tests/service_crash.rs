@@ -327,19 +327,15 @@ impl Worker<'_> {
 
     /// The answer; without one the service has died in the middle.
     fn ask(&mut self, question: &Value) -> Result<Result<Value, String>, Died> {
-        match self.service.ask(&question.to_string()) {
-            Ok(answer) => {
-                self.counts.answered += 1;
-                Ok(match answer["ok"].as_bool() {
-                    Some(true) => Ok(answer["data"].clone()),
-                    _ => Err(answer["error"].as_str().unwrap().to_owned()),
-                })
-            }
-            Err(_) => {
-                self.counts.in_doubt += 1;
-                Err(Died)
-            }
-        }
+        let Ok(answer) = self.service.ask(&question.to_string()) else {
+            self.counts.in_doubt += 1;
+            return Err(Died);
+        };
+        self.counts.answered += 1;
+        Ok(match answer["ok"].as_bool() {
+            Some(true) => Ok(answer["data"].clone()),
+            _ => Err(answer["error"].as_str().unwrap().to_owned()),
+        })
     }
 
     fn ban(&mut self) -> Result<(), Died> {

@@ -23,7 +23,7 @@ const IN_MEMORY: &str = "kept in memory only";
 /// A service that announces into a pipe without a reader: bans are decided and journalled.
 fn prepared() -> Service {
     let service = Service::prepared();
-    let pipe = service.path("exabgp.cmd");
+    let pipe = service.path("exabgp.cmd").display().to_string();
     service.write(&format!(
         "networks = [\"192.0.2.0/24\"]\n[listen]\nsflow = []\nnetflow = [\"127.0.0.1:{}\"]\n\
          [rails]\nmost_routes = 1000\nchanges_per_minute = 100_000\n\

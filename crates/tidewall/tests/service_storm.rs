@@ -126,6 +126,7 @@ fn most_at_once(service: &Service) -> u64 {
 fn start(port: u16, webhook: u16) -> Service {
     let mut service = Service::prepared();
     write_script(service.folder.path());
+    let path = |name: &str| service.path(name).display().to_string();
     service.write(&format!(
         "networks = [\"10.0.0.0/20\"]\n\
          [thresholds.incoming]\ntotal = {{ pps = 20_000 }}\n\
@@ -139,8 +140,8 @@ fn start(port: u16, webhook: u16) -> Service {
          [[script]]\npath = {script:?}\n[[record]]\nfolder = {record:?}\n\
          [[webhook]]\nurl = \"http://127.0.0.1:{webhook}/\"\n",
         netflow = service.netflow,
-        script = service.path("notify"),
-        record = service.path("attacks"),
+        script = path("notify"),
+        record = path("attacks"),
     ));
     service.run();
     service

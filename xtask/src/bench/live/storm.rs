@@ -27,7 +27,7 @@ const INCOMING: f64 = 0.6;
 /// The storm is told to begin so long before the attack that is looked at.
 const LEAD: f64 = 0.5;
 /// Nobody waits longer for the last script.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What was measured. Times are in seconds and in order.
 pub(super) struct Storm {
@@ -97,14 +97,15 @@ impl Storm {
     }
 }
 
-/// The tables that answer a storm. The webhook's port is tcpmux's, where nobody listens: that is
+/// The tables that answer a storm; what the hosts send is no attack. The webhook's port is tcpmux's, where nobody listens: that is
 /// the worst that a receiver can do to a queue.
 pub(super) fn answers(folder: &Path) -> String {
     let path = |name: &str| folder.join(name).display().to_string();
     let mut text = String::new();
     _ = write!(
         text,
-        "[[script]]\nname = \"storm\"\npath = \"{}\"\n[[record]]\nfolder = \"{}\"\n\
+        "[thresholds.outgoing]\ntotal = {{ pps = 100_000_000 }}\n\
+         [[script]]\nname = \"storm\"\npath = \"{}\"\n[[record]]\nfolder = \"{}\"\n\
          [[webhook]]\nurl = \"http://127.0.0.1:1/\"\n\
          [mitigation]\nmode = \"automatic\"\nladder = [\"notify\", \"blackhole\"]\n\
          most_routes = 1000\n[rails]\nmost_routes = 1000\nchanges_per_minute = 10_000\n\
