@@ -272,8 +272,8 @@ fn where_no_filter_spares_what_is_normal_the_next_step_is_taken_and_that_is_said
     service.wait_for("the blackhole", |_| router.blackholes().contains(&blackhole));
     assert!(!router.rules().contains("[destination: "), "{}", router.rules());
     let told = format!(
-        "no filter for {VICTIM} (incoming, group global): no few rules take enough of the attack and \
-         spare what is normal; the ladder goes on with its next step"
+        "no filter for {VICTIM} (incoming, group global): no few rules take enough of the attack \
+         and spare what is normal; the ladder goes on with its next step"
     );
     service.wait_for("the words", |service| service.log().contains(&told));
     assert_eq!(service.log().matches(&told).count(), 1, "{}", service.log());

@@ -1,8 +1,8 @@
 //! Debian's ExaBGP, and an ExaBGP 5, between us and a router, each way of reaching it: what the
 //! router prints is what we meant, a withdrawal arrives, and a new ExaBGP is told everything again.
-//! Needs root, network namespaces and the packages exabgp, bird2 and gobgpd; says so and passes where
-//! they are missing (packages must be there in continuous integration). `TIDEWALL_EXABGP5` names the
-//! executable of an ExaBGP 5.
+//! Needs root, network namespaces and the packages exabgp, bird2 and gobgpd; says so and passes
+//! where they are missing (packages must be there in continuous integration). `TIDEWALL_EXABGP5`
+//! names the executable of an ExaBGP 5.
 
 #![expect(clippy::disallowed_methods, reason = "real daemons take real time")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
