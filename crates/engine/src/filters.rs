@@ -74,7 +74,7 @@ pub struct Evidence<'a> {
     pub tolerable: f64,
 }
 
-impl<'a> Evidence<'a> {
+impl Evidence<'_> {
     /// The same with only what can be gone by: too few remembered records are none.
     fn judged_by(mut self, settings: &FilterSettings) -> Self {
         if self.normal.len() < settings.least_remembered {

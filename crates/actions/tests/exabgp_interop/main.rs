@@ -305,6 +305,8 @@ fn thousand_routes(release: Release) {
         if status.up { Ok(()) } else { Err(format!("{status:?}")) }
     });
     let ours = setup.daemon.wire.ours();
+    // An ExaBGP that starts slowly is missed once.
+    let failed = setup.announcer.status().failed;
     let began = Instant::now();
     for number in 0..1_000 {
         setup.announcer.announce(with_med(number, 1, ours));
@@ -314,7 +316,7 @@ fn thousand_routes(release: Release) {
         if status.announced == 1_000 { Ok(()) } else { Err(format!("{status:?}")) }
     });
     println!("{release:?}: 1,000 routes were answered after {:?}", began.elapsed());
-    assert_eq!(setup.announcer.status().failed, 0);
+    assert_eq!(setup.announcer.status().failed, failed, "no line was refused");
     until("the router has all", Duration::from_mins(2), || {
         let count = setup.daemon.count();
         if count >= 1_000 { Ok(()) } else { Err(format!("{count}")) }
