@@ -52,8 +52,9 @@ impl Router {
              [neighbors.transport.config]\npassive-mode = true\n"
         );
         for family in ["ipv4-unicast", "ipv4-flowspec"] {
-            text += "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\n";
-            text += &format!("afi-safi-name = \"{family}\"\n");
+            text += "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"";
+            text += family;
+            text += "\"\n";
         }
         let file = folder.path().join("gobgpd.toml");
         fs::write(&file, text).unwrap();
