@@ -52,8 +52,9 @@ impl Router {
              [neighbors.transport.config]\npassive-mode = true\n"
         );
         for family in ["ipv4-unicast", "ipv4-flowspec"] {
-            text += "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\n";
-            text += &format!("afi-safi-name = \"{family}\"\n");
+            text += "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"";
+            text += family;
+            text += "\"\n";
         }
         let file = folder.path().join("gobgpd.toml");
         fs::write(&file, text).unwrap();
@@ -272,8 +273,8 @@ fn where_no_filter_spares_what_is_normal_the_next_step_is_taken_and_that_is_said
     service.wait_for("the blackhole", |_| router.blackholes().contains(&blackhole));
     assert!(!router.rules().contains("[destination: "), "{}", router.rules());
     let told = format!(
-        "no filter for {VICTIM} (incoming, group global): no few rules take enough of the attack and \
-         spare what is normal; the ladder goes on with its next step"
+        "no filter for {VICTIM} (incoming, group global): no few rules take enough of the attack \
+         and spare what is normal; the ladder goes on with its next step"
     );
     service.wait_for("the words", |service| service.log().contains(&told));
     assert_eq!(service.log().matches(&told).count(), 1, "{}", service.log());

@@ -135,8 +135,8 @@ fn peers_and_groups_of_peers_override_single_keys() {
     assert!(of(Audience::Peer("edge2".to_owned())).flow_spec.is_none());
 }
 
-/// Some routers pass the rules they get on to all their neighbours: ours stay in the AS unless it is
-/// said otherwise, for all or for one peer.
+/// Some routers pass the rules they get on to all their neighbours: ours stay in the AS unless it
+/// is said otherwise, for all or for one peer.
 #[test]
 fn rules_carry_no_export_unless_told_otherwise() {
     let rules_of = |text: &str| {
@@ -185,9 +185,9 @@ fn filters_are_chosen_as_it_is_said() {
     };
     assert_eq!(loaded.policy.filters, want);
     let plan = config::describe(&loaded);
-    let told = "Filters: at most 2 rules for an attack, until 90 % of it is taken, announced if they \
-                take 80 %;\n  of the target's normal packets at most 0 % are discarded and 2 % slowed \
-                down;\n  nothing is known of these with less than 50 remembered records\n";
+    let told = "Filters: at most 2 rules for an attack, until 90 % of it is taken, announced if \
+                they take 80 %;\n  of the target's normal packets at most 0 % are discarded and 2 \
+                % slowed down;\n  nothing is known of these with less than 50 remembered records\n";
     assert!(plan.contains(told), "{plan}");
     for (text, key, reason, fix) in [
         ("most_rules = 17", "filters.most_rules", "17 is out of range: 1 to 16", "most_rules = 2"),

@@ -1,6 +1,6 @@
-//! What ExaBGP starts as its process: hands the lines of the service's socket to ExaBGP and ExaBGP's
-//! answers, which come in order, back. It never ends while ExaBGP runs: ExaBGP stops for good when a
-//! process of its ends too often.
+//! What ExaBGP starts as its process: hands the lines of the service's socket to ExaBGP and
+//! ExaBGP's answers, which come in order, back. It never ends while ExaBGP runs: ExaBGP stops for
+//! good when a process of its ends too often.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;

@@ -1,8 +1,8 @@
 //! The process that ExaBGP starts: our helper connects to this socket, hands each line to ExaBGP
 //! and brings the answer back. One helper at a time. Lines go in batches, each once the one before
 //! is answered: ExaBGP answers in order, and should an answer be missing, that shows at the end of
-//! the batch. When a helper goes, ExaBGP may have gone with all routes: what is desired is told again
-//! to the next one.
+//! the batch. When a helper goes, ExaBGP may have gone with all routes: what is desired is told
+//! again to the next one.
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Read, Write};

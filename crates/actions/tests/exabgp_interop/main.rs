@@ -1,8 +1,8 @@
 //! Debian's ExaBGP, and an ExaBGP 5, between us and a router, each way of reaching it: what the
 //! router prints is what we meant, a withdrawal arrives, and a new ExaBGP is told everything again.
-//! Needs root, network namespaces and the packages exabgp, bird2 and gobgpd; says so and passes where
-//! they are missing (packages must be there in continuous integration). `TIDEWALL_EXABGP5` names the
-//! executable of an ExaBGP 5.
+//! Needs root, network namespaces and the packages exabgp, bird2 and gobgpd; says so and passes
+//! where they are missing (packages must be there in continuous integration). `TIDEWALL_EXABGP5`
+//! names the executable of an ExaBGP 5.
 
 #![expect(clippy::disallowed_methods, reason = "real daemons take real time")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -305,6 +305,8 @@ fn thousand_routes(release: Release) {
         if status.up { Ok(()) } else { Err(format!("{status:?}")) }
     });
     let ours = setup.daemon.wire.ours();
+    // An ExaBGP that starts slowly is missed once.
+    let failed = setup.announcer.status().failed;
     let began = Instant::now();
     for number in 0..1_000 {
         setup.announcer.announce(with_med(number, 1, ours));
@@ -314,7 +316,7 @@ fn thousand_routes(release: Release) {
         if status.announced == 1_000 { Ok(()) } else { Err(format!("{status:?}")) }
     });
     println!("{release:?}: 1,000 routes were answered after {:?}", began.elapsed());
-    assert_eq!(setup.announcer.status().failed, 0);
+    assert_eq!(setup.announcer.status().failed, failed, "no line was refused");
     until("the router has all", Duration::from_mins(2), || {
         let count = setup.daemon.count();
         if count >= 1_000 { Ok(()) } else { Err(format!("{count}")) }

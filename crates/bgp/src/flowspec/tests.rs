@@ -161,8 +161,8 @@ fn malformed_rules_are_refused_each_for_its_reason() {
     assert!(FlowSpecRule::parse(Family::V4, body).is_err());
 }
 
-/// What decoders have stumbled over: values of eight octets, reserved bits of the operator (RFC 8955
-/// §4.2.1.1: ignored), a length of nothing.
+/// What decoders have stumbled over: values of eight octets, reserved bits of the operator (RFC
+/// 8955 §4.2.1.1: ignored), a length of nothing.
 #[test]
 fn unusual_operators_are_read_and_written_plainly() {
     for (octets, words, plain) in [

@@ -268,7 +268,8 @@ const OTHER_FAMILIES: [(&str, &str); 27] = [
 const WRITTEN_OTHERWISE: [(&str, usize, usize, &str); 1] =
     [("exabgp__vectors-unicast", 1, 0, "ADD-PATH: path ids read as default routes")];
 
-/// Every route of our families, and all attributes, come out with the octets that they came in with.
+/// Every route of our families, and all attributes, come out with the octets that they came in
+/// with.
 #[test]
 fn what_is_read_of_captures_is_written_with_the_same_octets() {
     let Some(corpus) = corpus() else { return };

@@ -247,8 +247,8 @@ const OTHER_END: &str = "End-of-RIB of a family that is none of ours";
 const UNREAD: &str = "cannot be read: see the test above";
 const NO_UPDATE: &str = "no UPDATE";
 
-/// Vectors that we never send, and why; besides those of MUP, MVPN, VPLS and SR policy, all of which
-/// are of other families.
+/// Vectors that we never send, and why; besides those of MUP, MVPN, VPLS and SR policy, all of
+/// which are of other families.
 const NOT_OURS: [(&str, &str); 30] = [
     ("unicast 10", OTHER_END),
     ("unicast 11", "ADD-PATH"),

@@ -308,16 +308,16 @@ fn the_ladder_waits_and_makes_before_it_breaks() {
     assert_eq!(bench.up(), [""; 0]);
 }
 
-/// Where nothing can be filtered, that is told once, and the next step comes in its time; rules that
-/// come late are taken.
+/// Where nothing can be filtered, that is told once, and the next step comes in its time; rules
+/// that come late are taken.
 #[test]
 fn a_filter_step_without_rules_is_told_and_the_next_one_taken() {
     let steps = [(Measure::Notify, 0), (Measure::Filter, 0), (Measure::Blackhole, 20)];
     let mut bench = Bench::new(|policy| policy.fallback.incoming.ladder = ladder(&steps));
     bench.start(0, VICTIM);
     bench.run(0, 30, true);
-    let told = "refused: no few rules take enough of the attack and spare what is normal; the ladder \
-                goes on with its next step";
+    let told = "refused: no few rules take enough of the attack and spare what is normal; the \
+                ladder goes on with its next step";
     let place = |bench: &Bench, words: &str| bench.said.iter().position(|said| said == words);
     assert_eq!(bench.said.iter().filter(|said| *said == told).count(), 1, "{:?}", bench.said);
     assert!(place(&bench, told) < place(&bench, "apply: blackhole 198.51.100.7"));
@@ -338,8 +338,8 @@ fn a_filter_step_without_rules_is_told_and_the_next_one_taken() {
     bench.run(0, 9, true);
     assert!(bench.said.iter().all(|said| !said.starts_with("refused")), "rules may come");
     bench.run(9, 20, true);
-    let last = "refused: no few rules take enough of the attack and spare what is normal; the ladder \
-                has no further step";
+    let last = "refused: no few rules take enough of the attack and spare what is normal; the \
+                ladder has no further step";
     assert_eq!(bench.said.iter().filter(|said| *said == last).count(), 1, "{:?}", bench.said);
 }
 

@@ -9,15 +9,16 @@ use super::table::{Typed, table};
 use super::value::within;
 
 table! {
-    /// How the filters for an attack are chosen: `tidewall replay` shows them, and what they take of
-    /// a capture. Parts are numbers from 0 to 1.
+    /// How the filters for an attack are chosen: `tidewall replay` shows them, and what they take
+    /// of a capture. Parts are numbers from 0 to 1.
     struct FiltersTable {
         /// Most rules for one attack, from 1 to 16.
         #[default = "4"]
         #[example = "2"]
         most_rules: u32,
 
-        /// Part of the attack's packets that is enough: no further rule is added then. From 0.5 to 1.
+        /// Part of the attack's packets that is enough: no further rule is added then. From 0.5 to
+        /// 1.
         #[default = "0.99"]
         #[example = "0.95"]
         enough: f64,
@@ -40,8 +41,8 @@ table! {
         #[example = "0.001"]
         collateral: f64,
 
-        /// The same of rules that only slow traffic down, from 0 to 0.5, and not below `collateral`.
-        /// At 0, nothing that the target normally receives is slowed down.
+        /// The same of rules that only slow traffic down, from 0 to 0.5, and not below
+        /// `collateral`. At 0, nothing that the target normally receives is slowed down.
         #[default = "0.1"]
         #[example = "0.05"]
         slowed: f64,
