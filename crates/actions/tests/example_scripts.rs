@@ -1,5 +1,6 @@
-//! The notify scripts that are shipped in `packaging/notify`: each keeps the contract, and does what
-//! it says with the programs that it calls, which are stand-ins here that write down what they get.
+//! The notify scripts that are shipped in `packaging/notify`: each keeps the contract, and does
+//! what it says with the programs that it calls, which are stand-ins here that write down what they
+//! get.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
