@@ -115,7 +115,7 @@ fn own_lines() -> ActionEvent {
     };
     let more = [more(TcpFlags::SYN, 40_001), more(0, 40_002)];
     event.attack.samples.extend(more);
-    event.note = "attack 9".to_owned();
+    event.note = "attack 9".into();
     event
 }
 

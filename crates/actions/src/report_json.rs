@@ -71,9 +71,10 @@ fn details(event: &ActionEvent) -> Object {
     );
     let reason = &attack.reason;
     // Nothing was measured for a ban that a person asked for.
-    let (source, threshold, direction) = match event.manual {
-        true => ("manual", "unknown".to_owned(), "unknown"),
-        false => ("automatic", reason.metric.to_string(), reason.direction.name()),
+    let (source, threshold, direction) = if event.manual {
+        ("manual", "unknown".to_owned(), "unknown")
+    } else {
+        ("automatic", reason.metric.to_string(), reason.direction.name())
     };
     let mut details = Object::from([
         ("attack_detection_source", source.into()),

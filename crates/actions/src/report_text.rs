@@ -366,10 +366,7 @@ struct Flow {
 impl Flow {
     /// Ports of our end and of the other one.
     const fn ports(&self) -> (u16, u16) {
-        match self.incoming {
-            true => (self.dst_port, self.src_port),
-            false => (self.src_port, self.dst_port),
-        }
+        if self.incoming { (self.dst_port, self.src_port) } else { (self.src_port, self.dst_port) }
     }
 }
 

@@ -1,5 +1,6 @@
-//! The notify scripts that are shipped in `packaging/notify`: each keeps the contract, and does what
-//! it says with the programs that it calls, which are stand-ins here that write down what they get.
+//! The notify scripts that are shipped in `packaging/notify`: each keeps the contract, and does
+//! what it says with the programs that it calls, which are stand-ins here that write down what they
+//! get.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
@@ -107,17 +108,17 @@ fn blackhole_adds_and_removes_one_route() {
             let output = call("blackhole.sh", ip.path(), &words, "", &more);
             assert!(output.status.success(), "{output:?}");
         };
+        let line = |words: &str| format!("<{family}><route>{words}<{prefix}>\n");
+        let add = line("<replace><blackhole>");
+        let (look, remove) = (line("<show><type><blackhole><exact>"), line("<del><blackhole>"));
         told("ban", "");
-        let mut want = format!("<{family}><route><replace><blackhole><{prefix}>\n");
-        assert_eq!(seen(&ip), want);
+        assert_eq!(seen(&ip), add);
         told("attack_details", "");
-        assert_eq!(seen(&ip), want);
+        assert_eq!(seen(&ip), add);
         told("unban", "blackhole 192.0.2.1");
-        want += &format!("<{family}><route><show><type><blackhole><exact><{prefix}>\n");
-        want += &format!("<{family}><route><del><blackhole><{prefix}>\n");
-        assert_eq!(seen(&ip), want);
+        assert_eq!(seen(&ip), format!("{add}{look}{remove}"));
         told("unban", "");
-        want += &format!("<{family}><route><show><type><blackhole><exact><{prefix}>\n");
+        let want = format!("{add}{look}{remove}{look}");
         assert_eq!(seen(&ip), want, "a route that is gone is not removed");
     }
     let ip = stand_in("ip");

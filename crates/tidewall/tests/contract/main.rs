@@ -30,7 +30,7 @@ use traffic::{MANUAL, VICTIMS, Victim};
 /// Both tell everything well before.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The service does not take a pause of the traffic for the end of an attack.
-const END: Duration = Duration::from_secs(60);
+const END: Duration = Duration::from_mins(1);
 
 /// What a script is called for, in this order.
 const WHOLE: [&str; 3] = ["ban", "attack_details", "unban"];
@@ -41,8 +41,8 @@ fn everything_that_others_read_is_as_debians_package_has_it() {
     if !spaces::ready("contract") {
         return;
     }
-    let Some(mut lab) = Lab::start() else { return };
-    let [theirs, ours] = whole_life(&mut lab);
+    let Some(lab) = Lab::start() else { return };
+    let [theirs, ours] = whole_life(&lab);
     for victim in &VICTIMS {
         let [theirs, ours] = [&theirs, &ours].map(|calls| of_host(calls, victim.argument));
         calls_agree(victim, &theirs, &ours);
@@ -59,14 +59,12 @@ fn everything_that_others_read_is_as_debians_package_has_it() {
 }
 
 /// Attacks, then bans by hand, until everything has ended. Gives the calls of both scripts.
-fn whole_life(lab: &mut Lab) -> [Vec<Call>; 2] {
+fn whole_life(lab: &Lab) -> [Vec<Call>; 2] {
     // What is not known of IPv6 there is not told.
     let told = |side: &Side, verb: &str| {
         let calls = side.calls();
-        let wanted = VICTIMS.iter().filter(|victim| verb != "attack_details" || !victim.is_v6());
-        wanted
-            .into_iter()
-            .all(|victim| of_host(&calls, victim.argument).iter().any(|call| call.verb() == verb))
+        let mut wanted = VICTIMS.iter().filter(|one| verb != "attack_details" || !one.is_v6());
+        wanted.all(|one| of_host(&calls, one.argument).iter().any(|call| call.verb() == verb))
     };
     lab.under_attack(|lab| {
         lab.wait("every ban and its details", PATIENCE, |side| {

@@ -190,10 +190,8 @@ pub fn flows(victim: &Victim) -> BTreeSet<String> {
         }
         let src = format!("{}:{}", packet.src_address(), packet.src_port);
         let dst = format!("{}:{}", packet.dst_address(), packet.dst_port);
-        flows.insert(match packet.dst_address().to_string() == victim.address {
-            true => format!("{dst} < {src}"),
-            false => format!("{src} > {dst}"),
-        });
+        let is_incoming = packet.dst_address().to_string() == victim.address;
+        flows.insert(if is_incoming { format!("{dst} < {src}") } else { format!("{src} > {dst}") });
     }
     flows
 }
@@ -255,7 +253,10 @@ pub fn attack(ways: &[Way], stop: &AtomicBool) {
             sflow.render(&record, &mut |_, datagram| to_all(6343, datagram)).unwrap();
         }
         let now = Instant::now();
-        next = (next + ROUND).max(now - LAG);
+        next += ROUND;
+        if next + LAG < now {
+            next = now;
+        }
         sleep(next.saturating_duration_since(now));
     }
 }
