@@ -21,7 +21,7 @@ use crate::live::frames::{OpenTap, SeenFrame, WorkerTap};
 use crate::live::state::StateFile;
 
 /// The longest rest of a worker: a part of the detector's grace.
-const LONGEST_PAUSE: Duration = Duration::from_millis(3);
+const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 /// The receive buffer lasts for the rest at this many bytes a second.
 const FASTEST: usize = 10_000_000_000;
 
