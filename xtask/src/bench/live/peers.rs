@@ -178,7 +178,7 @@ fn configuration(folder: &Path, mute: bool) -> Result<String> {
     let mut text = format!(
         "networks = [\"198.18.0.0/15\"]\n[listen]\nsflow = [\"127.0.0.1:6343\"]\nnetflow = []\n\
          [service]\ncontrol = \"{}\"\nstate = \"{}\"\n\
-         [rails]\nmost_routes = 5000\nchanges_per_minute = 100000\n\
+         [mitigation]\nmost_routes = 5000\n[rails]\nmost_routes = 5000\nchanges_per_minute = 100000\n\
          [bgp]\nlocal_as = 65010\nrouter_id = \"{SPEAKER}\"\nnext_hop_ipv4 = \"{NEXT_HOP}\"\n\
          {listen}",
         folder.join("control.sock").display(),
