@@ -22,17 +22,31 @@ use super::words;
 use crate::control::Question;
 use crate::journal::{HistoryQuery, to_json};
 
-type Reply = SyncSender<Result<Value, String>>;
+pub(super) type Reply = SyncSender<Result<Value, String>>;
 
 impl Post {
-    /// Answers a question of somebody.
+    /// Answers a question of somebody. What changes something is answered once it is settled:
+    /// whatever is asked at one time is written to the journal at once.
     pub(super) fn ask(&mut self, question: &Question, who: &str, reply: &Reply, now: Timestamp) {
         if let Question::History { since, target, limit } = question {
             let query = HistoryQuery { since: *since, target: *target, limit: *limit };
             return self.look_up(query, reply);
         }
-        // Whoever does not wait for the answer does not get it.
-        _ = reply.try_send(self.answer(question, who, now));
+        if question.changes() {
+            let answer = self.answer(question, who, now);
+            self.answers.push((reply.clone(), answer));
+        } else {
+            self.settle(now);
+            // Whoever does not wait for the answer does not get it.
+            _ = reply.try_send(self.answer(question, who, now));
+        }
+    }
+
+    /// Gives the answers to what is settled.
+    pub(super) fn reply(&mut self) {
+        for (reply, answer) in std::mem::take(&mut self.answers) {
+            _ = reply.try_send(answer);
+        }
     }
 
     fn answer(&mut self, question: &Question, who: &str, now: Timestamp) -> Result<Value, String> {
@@ -48,25 +62,25 @@ impl Post {
                 };
                 let asked = self.planner.ban(&request, now);
                 self.note_refusal(&request, &asked, now);
-                self.decided(asked, who, now)
+                self.decided(asked, who)
             }
             Question::Unban { target, why } => {
                 let (who_text, why) = (who.to_owned(), why.clone());
                 let request = UnbanRequest { target: *target, who: who_text, why };
                 let asked = self.planner.unban(&request, now);
-                self.decided(asked, who, now)
+                self.decided(asked, who)
             }
             Question::Approve { id } => {
                 let asked = self.planner.approve(MitigationId(*id), who, now);
-                self.decided(asked, who, now)
+                self.decided(asked, who)
             }
             Question::Panic { why } => {
                 let asked = self.planner.panic(&who_and_why(who, why), now);
-                self.decided(Ok(asked), who, now)
+                self.decided(Ok(asked), who)
             }
             Question::Resume { why } => {
                 let asked = self.planner.resume(&who_and_why(who, why), now);
-                self.decided(asked, who, now)
+                self.decided(asked, who)
             }
             Question::Bans => Ok(self.bans()),
             Question::Actions => Ok(self.actions()),
@@ -76,14 +90,13 @@ impl Post {
         }
     }
 
-    /// Carries out what somebody wants, and says what was decided.
+    /// Gathers what somebody wants, and says what was decided.
     fn decided(
         &mut self,
         asked: Result<Vec<Decision>, RequestError>,
         who: &str,
-        now: Timestamp,
     ) -> Result<Value, String> {
-        let result = match asked {
+        match asked {
             Ok(decisions) => {
                 let list: Vec<Value> = decisions.iter().map(decision_json).collect();
                 self.decide(decisions);
@@ -93,9 +106,7 @@ impl Post {
                 warn!("{who} was refused: {why}");
                 Err(why.to_string())
             }
-        };
-        self.settle(now);
-        result
+        }
     }
 
     /// What the rails refused to a person is history, too.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use serde_json::Value;
 use tidewall_actions::bgp::Audience;
 use tidewall_actions::routes::NoRoute;
 use tidewall_actions::{ActionEvent, ActionKind, RouteOutcome};
@@ -19,6 +20,7 @@ use tidewall_model::{
 };
 use tracing::{debug, error, info, warn};
 
+use super::answer::Reply;
 use super::captures::Captures;
 use super::desired::{DesiredRoutes, Order, Told};
 use super::notices::Notices;
@@ -80,6 +82,8 @@ pub(super) struct Post {
     decisions: Vec<Decision>,
     /// ... and then carried out, in this order.
     steps: Vec<Step>,
+    /// Who is answered once everything is carried out.
+    pub(super) answers: Vec<(Reply, Result<Value, String>)>,
     /// What became of notices.
     outcomes: Vec<(MitigationId, MitigationOutcome)>,
     /// Bans that were told before a restart.
@@ -118,6 +122,7 @@ impl Post {
             lost_seen: 0,
             decisions: Vec::new(),
             steps: Vec::new(),
+            answers: Vec::new(),
             outcomes: Vec::new(),
             told_before: BTreeSet::new(),
             journal_fails: false,
@@ -329,7 +334,7 @@ impl Post {
                 self.decide(decisions);
             }
             if self.steps.is_empty() {
-                return;
+                return self.reply();
             }
             let decisions = std::mem::take(&mut self.decisions);
             let steps = std::mem::take(&mut self.steps);

@@ -21,6 +21,8 @@ use crate::command::run;
 
 pub(super) const MITIGATIONS: u32 = 1_000;
 pub(super) const ROUTERS: u16 = 4;
+/// Who ask at the same time.
+pub(super) const CLIENTS: usize = 16;
 const SPEAKER: &str = "127.0.0.2";
 const PATIENCE: Duration = Duration::from_mins(1);
 /// What the sockets of the peer that never reads hold: least, usual, most.
@@ -106,9 +108,14 @@ fn one(bench: &Bench, mute: bool) -> Result<Given> {
     let service = processes.0.get(service_at).context("no service")?;
     let before = resident(service)?;
     let began = now();
-    for number in 0..MITIGATIONS {
-        ban(folder, number)?;
-    }
+    std::thread::scope(|scope| {
+        let ask =
+            |first| move || (first..MITIGATIONS).step_by(CLIENTS).try_for_each(|n| ban(folder, n));
+        let clients: Vec<_> = (0..CLIENTS as u32).map(|first| scope.spawn(ask(first))).collect();
+        clients
+            .into_iter()
+            .try_for_each(|one| one.join().map_err(|_| anyhow::anyhow!("a client has panicked"))?)
+    })?;
     let answered = now() - began;
     let mut times = Vec::new();
     for seen in &watched {
