@@ -367,7 +367,6 @@ fn take(post: &mut Post, message: Message, clock: Clock) -> bool {
         Message::Attack(event) => post.event(&event, now),
         Message::Route(id, outcome) => post.outcome(id, outcome),
         Message::Ask { question, who, reply } => {
-            post.settle(now);
             post.ask(&question, &who, &reply, now);
         }
         Message::Prepare(Some(what), reply) => {

@@ -152,7 +152,7 @@ fn tables(service: &Service, listen: &str) -> String {
     format!(
         "networks = [\"192.0.2.0/24\", \"198.18.0.0/16\"]\n\
          [listen]\nsflow = [\"127.0.0.1:{}\"]\nnetflow = []\n\
-         [rails]\nmost_routes = 5000\nchanges_per_minute = 5000\n\
+         [mitigation]\nmost_routes = 5000\n[rails]\nmost_routes = 5000\nchanges_per_minute = 5000\n\
          [bgp]\nlocal_as = 65010\nrouter_id = \"{OURS}\"\nnext_hop_ipv4 = \"203.0.113.254\"\n\
          listen = [{listen}]\n",
         service.sflow
@@ -259,8 +259,9 @@ fn a_reload_adds_changes_and_removes_one_peer_and_leaves_the_other_alone() {
 /// Connects to us, says what it must, and never reads.
 fn mute(space: &Space) -> Child {
     // AS 65001, hold time 0: nothing of it is expected afterwards.
-    let open = r"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x1d\x01\x04\xfd\xe9\x00\x00\x7f\x00\x00\x01\x00";
-    let keepalive = r"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x13\x04";
+    let marker = r"\xff".repeat(16);
+    let open = format!(r"{marker}\x00\x1d\x01\x04\xfd\xe9\x00\x00\x7f\x00\x00\x01\x00");
+    let keepalive = format!(r"{marker}\x00\x13\x04");
     let script = format!(
         "until exec 3<>/dev/tcp/{OURS}/179; do sleep 0.1; done; printf '{open}{keepalive}' >&3; \
          exec sleep 600"

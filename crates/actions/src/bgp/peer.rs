@@ -162,14 +162,12 @@ impl Peer {
 
     /// Would the peer keep our routes until a new session is there? As far as we are asked.
     pub(super) fn is_kept_for(&self, next: &PeerConfig) -> bool {
-        let agreed = self.session.negotiated();
-        let keeps = match agreed {
-            Some(agreed) => agreed.restart.is_some(),
+        let keeps = if let Some(agreed) = self.session.negotiated() {
+            agreed.restart.is_some()
+        } else {
             // What an earlier run of ours left may still be there.
-            None => {
-                let restart = self.session.config().graceful_restart;
-                self.times_established == 0 && restart.is_some_and(|restart| restart.restarting)
-            }
+            let restart = self.session.config().graceful_restart;
+            self.times_established == 0 && restart.is_some_and(|restart| restart.restarting)
         };
         keeps && next.restart_time.is_some()
     }

@@ -21,17 +21,31 @@ use super::words;
 use crate::control::Question;
 use crate::journal::{HistoryQuery, to_json};
 
-type Reply = SyncSender<Result<Value, String>>;
+pub(super) type Reply = SyncSender<Result<Value, String>>;
 
 impl Post {
-    /// Answers a question of somebody.
+    /// Answers a question of somebody. What changes something is answered once it is settled:
+    /// whatever is asked at one time is written to the journal at once.
     pub(super) fn ask(&mut self, question: &Question, who: &str, reply: &Reply, now: Timestamp) {
         if let Question::History { since, target, limit } = question {
             let query = HistoryQuery { since: *since, target: *target, limit: *limit };
             return self.look_up(query, reply);
         }
-        // Whoever does not wait for the answer does not get it.
-        _ = reply.try_send(self.answer(question, who, now));
+        if question.changes() {
+            let answer = self.answer(question, who, now);
+            self.answers.push((reply.clone(), answer));
+        } else {
+            self.settle(now);
+            // Whoever does not wait for the answer does not get it.
+            _ = reply.try_send(self.answer(question, who, now));
+        }
+    }
+
+    /// Gives the answers to what is settled.
+    pub(super) fn reply(&mut self) {
+        for (reply, answer) in std::mem::take(&mut self.answers) {
+            _ = reply.try_send(answer);
+        }
     }
 
     fn answer(&mut self, question: &Question, who: &str, now: Timestamp) -> Result<Value, String> {
@@ -47,25 +61,25 @@ impl Post {
                 };
                 let asked = self.planner.ban(&request, now);
                 self.note_refusal(&request, &asked, now);
-                self.decided(asked, now)
+                self.decided(asked)
             }
             Question::Unban { target, why } => {
                 let (who_text, why) = (who.to_owned(), why.clone());
                 let request = UnbanRequest { target: *target, who: who_text, why };
                 let asked = self.planner.unban(&request, now);
-                self.decided(asked, now)
+                self.decided(asked)
             }
             Question::Approve { id } => {
                 let asked = self.planner.approve(MitigationId(*id), who, now);
-                self.decided(asked, now)
+                self.decided(asked)
             }
             Question::Panic { why } => {
                 let asked = self.planner.panic(&who_and_why(who, why), now);
-                self.decided(Ok(asked), now)
+                self.decided(Ok(asked))
             }
             Question::Resume { why } => {
                 let asked = self.planner.resume(&who_and_why(who, why), now);
-                self.decided(asked, now)
+                self.decided(asked)
             }
             Question::Bans => Ok(self.bans(now)),
             Question::Actions => Ok(self.actions()),
@@ -75,13 +89,9 @@ impl Post {
         }
     }
 
-    /// Carries out what somebody wants, and says what was decided.
-    fn decided(
-        &mut self,
-        asked: Result<Vec<Decision>, RequestError>,
-        now: Timestamp,
-    ) -> Result<Value, String> {
-        let result = match asked {
+    /// Gathers what somebody wants, and says what was decided.
+    fn decided(&mut self, asked: Result<Vec<Decision>, RequestError>) -> Result<Value, String> {
+        match asked {
             Ok(decisions) => {
                 let news = decisions.iter().filter(|decision| words::is_news(decision));
                 let list: Vec<Value> = news.map(decision_json).collect();
@@ -90,9 +100,7 @@ impl Post {
             }
             // Whoever took the question logs who asked and why it was refused.
             Err(why) => Err(why.to_string()),
-        };
-        self.settle(now);
-        result
+        }
     }
 
     /// What the rails refused to a person is history, too.

@@ -122,8 +122,8 @@ impl Post {
             match left.first() {
                 None => info!("{name} is closed: all of its routes are withdrawn"),
                 Some(first) => warn!(
-                    "{name} is closed without confirming {} withdrawals, the first of {first}: look \
-                     there whether it still has them",
+                    "{name} is closed without confirming {} withdrawals, the first of {first}: \
+                     look there whether it still has them",
                     left.len()
                 ),
             }

@@ -124,13 +124,11 @@ impl Outlet {
             });
             told.extend(usual.chain(others));
         }
-        match told.values().next().map(Route::key) {
-            Some(key) => Ok((key, told)),
-            None => {
-                let kind = mitigation.kind.name();
-                Err(general.err().unwrap_or(NoRoute::NotConfigured { kind }))
-            }
+        if let Some(key) = told.values().next().map(Route::key) {
+            return Ok((key, told));
         }
+        let kind = mitigation.kind.name();
+        Err(general.err().unwrap_or(NoRoute::NotConfigured { kind }))
     }
 
     /// Makes exactly these the desired routes.

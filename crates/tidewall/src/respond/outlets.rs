@@ -208,7 +208,7 @@ impl Outlets {
                 }
                 Step::Routes(id, settings) => {
                     let Some(outlet) = self.list.get_mut(&id) else { continue };
-                    outlet.name = settings.name().to_owned();
+                    settings.name().clone_into(&mut outlet.name);
                     let before = std::mem::replace(&mut outlet.settings, settings);
                     changed.said.extend(before.news(&outlet.settings));
                 }

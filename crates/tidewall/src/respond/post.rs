@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use serde_json::Value;
 use tidewall_actions::bgp::Audience;
 use tidewall_actions::routes::NoRoute;
 use tidewall_actions::{ActionEvent, ActionKind, RouteOutcome};
@@ -22,6 +23,7 @@ use tidewall_model::{
 };
 use tracing::{info, warn};
 
+use super::answer::Reply;
 use super::captures::Captures;
 use super::desired::{DesiredRoutes, Order, Told};
 use super::endings::Endings;
@@ -74,6 +76,8 @@ pub(super) struct Post {
     decisions: Vec<Decision>,
     /// ... and then carried out, in this order.
     steps: Vec<Step>,
+    /// Who is answered once everything is carried out.
+    pub(super) answers: Vec<(Reply, Result<Value, String>)>,
     /// What became of notices.
     outcomes: Vec<(MitigationId, MitigationOutcome)>,
     pub(super) endings: Endings,
@@ -113,6 +117,7 @@ impl Post {
             lost_seen: 0,
             decisions: Vec::new(),
             steps: Vec::new(),
+            answers: Vec::new(),
             outcomes: Vec::new(),
             endings: Endings::default(),
             told_before: BTreeSet::new(),
@@ -236,7 +241,7 @@ impl Post {
                 self.decide(decisions);
             }
             if self.steps.is_empty() {
-                return;
+                return self.reply();
             }
             let decisions = std::mem::take(&mut self.decisions);
             let steps = std::mem::take(&mut self.steps);

@@ -217,6 +217,7 @@ impl Bench {
     fn ask(&mut self, question: &Question, now: u64) -> Result<Value, String> {
         let (reply, answer) = sync_channel(1);
         self.post.ask(question, "alice (uid 1000)", &reply, at(now));
+        self.post.settle(at(now));
         answer.recv_timeout(Duration::from_secs(20)).unwrap()
     }
 
@@ -543,4 +544,30 @@ fn five_hundred_attacks_in_one_second_are_two_writes() {
     assert_eq!(bench.orders().len(), 501);
     let commits = bench.post.journal.as_ref().unwrap().stats().commits - before;
     assert!(commits <= 2, "{commits} writes");
+}
+
+#[test]
+fn requests_that_come_together_are_one_write_and_are_answered_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(Mode::NotifyOnly);
+    settings.planner.fallback.outgoing.most_routes = 100;
+    let mut bench = Bench::open(&settings, folder.path(), at(0));
+    let commits = |bench: &Bench| bench.post.journal.as_ref().unwrap().stats().commits;
+    let before = commits(&bench);
+    let asked: Vec<_> = (1..=20)
+        .map(|host| {
+            let (reply, answer) = sync_channel(1);
+            let question = ban(&format!("192.0.2.{host}"), BanKind::Blackhole);
+            bench.post.ask(&question, "alice (uid 1000)", &reply, at(1));
+            assert!(answer.try_recv().is_err(), "not before it is written");
+            answer
+        })
+        .collect();
+    bench.post.settle(at(1));
+    for answer in asked {
+        assert!(answer.try_recv().unwrap().is_ok());
+    }
+    assert_eq!(bench.orders().len(), 21);
+    let written = commits(&bench) - before;
+    assert!(written <= 2, "{written} writes");
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::answer::{Answered, TIMES as ANSWERED_TIMES};
 use super::latency::{Latency, MEDIA, TIMES};
-use super::peers::{Given, MITIGATIONS, ROUTERS};
+use super::peers::{CLIENTS, Given, MITIGATIONS, ROUTERS};
 use super::receiver::{Kind, NETWORKS};
 use super::storm::{self, Storm};
 use super::{Bench, Ceiling, Cost, Medium, Memory};
@@ -220,8 +220,13 @@ pub(super) fn peers(list: Option<&[Given]>) -> String {
     let Some(list) = list else {
         return text + "`gobgpd` is not installed here: apt-get install gobgpd.\n\n";
     };
-    text += "Blackholes asked for one by one at the control socket, each written to the journal on the \
-             disk and announced by tidewall's own BGP sessions. Seconds from the first request to the \
+    let _ = write!(
+        text,
+        "Blackholes asked for by {CLIENTS} clients of the control socket, each one by \
+             one; "
+    );
+    text += "all are written to the journal on the disk before they are announced by tidewall's own BGP \
+             sessions. Seconds from the first request to the \
              last answer, and until `gobgp monitor global rib` of each router has shown all routes \
              (first and last router); resident memory of tidewall before and after, MB. With one peer \
              more, which takes the session and then never reads (its socket holds 4 KB).\n\n\
