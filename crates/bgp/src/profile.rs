@@ -42,15 +42,19 @@ pub struct PeerProfile {
     pub max_unicast: usize,
 }
 
+/// FRR ends the session over a component of seven terms.
+const USUAL_TERMS: usize = 6;
+
 impl Default for PeerProfile {
-    /// Everything, but no more than 100 rules and 1,000 prefixes, and nothing is widened.
+    /// Everything, but no more than 100 rules and 1,000 prefixes, no list of more than six terms,
+    /// and nothing is widened.
     fn default() -> Self {
         Self {
             components: ComponentKind::ALL.into_iter().collect(),
             actions: ActionKind::ALL.into_iter().collect(),
             max_rules: 100,
             max_rule_octets: MAX_ANNOUNCED_OCTETS,
-            max_terms: usize::MAX,
+            max_terms: USUAL_TERMS,
             least_rate: Rate::ZERO,
             widened_rate: None,
             max_unicast: 1_000,
@@ -276,7 +280,10 @@ mod tests {
     fn long_rules_are_cut_below_240_octets() {
         let long = route(120, &[Action::DISCARD]);
         assert!(long.rule().octets() > 361);
-        let fitted = PeerProfile::default().fit(&long).unwrap();
+        let usual = PeerProfile::default().fit(&long).unwrap();
+        assert_eq!(usual.changes, [Change::Split(20)], "no list of more than six terms");
+        let wide = PeerProfile { max_terms: usize::MAX, ..PeerProfile::default() };
+        let fitted = wide.fit(&long).unwrap();
         assert_eq!(fitted.changes, [Change::Split(2)]);
         let ports =
             |rule: &FlowSpecRule| rule.component(ComponentKind::SourcePort).unwrap().terms();
@@ -284,7 +291,7 @@ mod tests {
         assert!(fitted.rules.iter().all(|rule| rule.octets() <= 239));
         let narrow = PeerProfile { max_terms: 16, ..PeerProfile::default() };
         assert!(narrow.fit(&long).unwrap().rules.iter().all(|rule| ports(rule) <= 16));
-        let tiny = PeerProfile { max_rule_octets: 12, ..PeerProfile::default() };
+        let tiny = PeerProfile { max_rule_octets: 12, ..wide };
         assert_eq!(tiny.fit(&long), Err(NotSent::TooLong { octets: 12, terms: usize::MAX }));
     }
 

@@ -141,7 +141,7 @@ fn read(table: &mut AdjRibOut, announced: bool) -> (Nlri, String, Vec<Action>) {
         (None, Some(unreach)) => unreach.nlri,
         other => panic!("{other:?}"),
     };
-    let octets = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+    let octets = octets.iter().fold(String::new(), |text, octet| format!("{text}{octet:02x}"));
     let hop = update.reach.and_then(|reach| reach.next_hop_address());
     let plain = update.attributes.extended.iter().filter_map(|community| {
         // In the older form of a redirect the address is the next hop.

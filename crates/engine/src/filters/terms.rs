@@ -11,7 +11,7 @@ use super::bits::{Bits, Records};
 use super::search::PRICE;
 
 /// Most ports in one condition, and most single values that are tried of each field.
-const MOST_PORTS: usize = 8;
+const MOST_PORTS: usize = 6;
 const MOST_FLAG_SETS: usize = 4;
 const MOST_ICMP: usize = 2;
 const MOST_SOURCES: usize = 4;

@@ -140,7 +140,8 @@ table! {
         #[example = "128"]
         max_rule_octets: u32,
 
-        /// Most terms of a component, such as ports of a list. Left out, any number.
+        /// Most terms of a component, such as ports of a list. Left out, 6: over a longer list FRR
+        /// ends the session. What is longer becomes several rules.
         #[example = "8"]
         max_terms: u32,
 
