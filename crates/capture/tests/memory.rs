@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![cfg(target_env = "gnu")]
 
+use std::hint::black_box;
+
 use tidewall_capture::memory::return_large_allocations;
 
 #[test]
@@ -16,8 +18,8 @@ fn a_large_allocation_goes_back_whatever_was_freed_before() {
     let before = resident();
     for _ in 0..3 {
         // A neighbour behind it that stays keeps a heap from shrinking.
-        let large = vec![1u8; 24 << 20];
-        let neighbour = vec![1u8; 1000];
+        let large = black_box(vec![1u8; 24 << 20]);
+        let neighbour = black_box(vec![1u8; 1000]);
         assert!(resident() >= before + (20 << 20));
         drop(large);
         assert!(resident() < before + (8 << 20), "{} bytes are kept", resident() - before);
