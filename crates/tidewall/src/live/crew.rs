@@ -191,6 +191,8 @@ impl Crew {
             let files = workers.map(|(number, post)| (state.file(address, number), post));
             ports.entry(address.port()).or_default().extend(files);
         }
+        // Those who have left wrote theirs just now.
+        state.settle(PATIENCE);
         for (port, workers) in ports {
             let others = state.others(port, workers.iter().map(|(file, _)| file));
             if others.is_empty() {

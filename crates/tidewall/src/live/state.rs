@@ -7,8 +7,9 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -41,6 +42,8 @@ enum Job {
     Write { path: PathBuf, bytes: Vec<u8> },
     /// Removes files that nobody has any more.
     Remove(Vec<PathBuf>),
+    /// Says that all before it is done.
+    Tell(Sender<()>),
 }
 
 /// The file of one worker.
@@ -80,6 +83,14 @@ impl State {
         let (ip, port) = (address.ip(), address.port());
         let path = self.folder.join(format!("netflow-{port}-{ip}-{worker}.templates"));
         StateFile { path, queue: self.queue.clone() }
+    }
+
+    /// Waits until what was handed over is written, for at most so long.
+    pub fn settle(&self, patience: Duration) {
+        let (done, told) = channel();
+        if self.queue.try_send(Job::Tell(done)).is_ok() {
+            _ = told.recv_timeout(patience);
+        }
     }
 
     /// Files of a port besides these.
@@ -147,6 +158,11 @@ fn write_all(jobs: &Receiver<Job>) {
                         _ = fs::remove_file(file);
                     }
                 }
+                continue;
+            }
+            Job::Tell(done) => {
+                // Whoever asked may have lost patience.
+                _ = done.send(());
                 continue;
             }
         };
