@@ -352,11 +352,7 @@ mod tests {
     }
 
     impl Feed for Stream {
-        fn receive(
-            &mut self,
-            wait: Duration,
-            _batch: &mut Vec<FlowRecord>,
-        ) -> Result<usize, ReceiveError> {
+        fn receive(&mut self, wait: Duration, _: &mut Outlet) -> Result<usize, ReceiveError> {
             let count = match self.held.min(FULL) {
                 0 if wait.is_zero() => 0,
                 0 => {
