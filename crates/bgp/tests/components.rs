@@ -6,8 +6,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use std::fmt::Write;
-
 use tidewall_bgp::action::{Action, Actions, Rate, RouteTarget};
 use tidewall_bgp::flowspec::{
     BitmaskTerm, Component, ComponentKind, FlowSpecRule, NumericOp, NumericTerm, PrefixMatch,
