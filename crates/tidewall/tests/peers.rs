@@ -21,7 +21,7 @@ static SPACES: AtomicU32 = AtomicU32::new(0);
 
 /// Our address; routers are at 127.0.0.11 and the following, those who connect to us at 127.0.0.1.
 const OURS: &str = "127.0.0.2";
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// A network name space with nothing but loopback.
 struct Space(String);
@@ -48,7 +48,7 @@ impl Space {
         inside
     }
 
-    /// A service inside, with these tables behind the usual ones.
+    /// A service inside, not started yet.
     fn service(&self) -> Service {
         let mut service = Service::prepared();
         service.wrapper = ["ip", "netns", "exec", &self.0].map(str::to_owned).to_vec();
