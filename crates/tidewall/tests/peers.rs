@@ -48,7 +48,7 @@ impl Space {
         inside
     }
 
-    /// A service inside, with these tables behind the usual ones.
+    /// A service inside, not started yet.
     fn service(&self) -> Service {
         let mut service = Service::prepared();
         service.wrapper = ["ip", "netns", "exec", &self.0].map(str::to_owned).to_vec();
