@@ -281,7 +281,14 @@ mod tests {
         let long = route(120, &[Action::DISCARD]);
         assert!(long.rule().octets() > 361);
         let usual = PeerProfile::default().fit(&long).unwrap();
-        assert_eq!(usual.changes, [Change::Split(20)], "no list of more than six terms");
+        assert_eq!(usual.changes, [Change::Split(32)], "halved until none is too long");
+        assert!(
+            usual.rules.iter().all(|rule| rule
+                .component(ComponentKind::SourcePort)
+                .unwrap()
+                .terms()
+                <= 6)
+        );
         let wide = PeerProfile { max_terms: usize::MAX, ..PeerProfile::default() };
         let fitted = wide.fit(&long).unwrap();
         assert_eq!(fitted.changes, [Change::Split(2)]);

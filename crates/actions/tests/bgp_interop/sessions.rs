@@ -429,7 +429,7 @@ fn long_rules_are_taken_by_every_daemon() {
             let text = daemon.flow_spec(false);
             let ports = (1_000..1_120).filter(|port| text.contains(&port.to_string())).count();
             let rules = text.matches("203.0.113.90/32").count();
-            let all = ports == 120 && rules == 20 && text.contains("203.0.113.88/32");
+            let all = ports == 120 && rules == 32 && text.contains("203.0.113.88/32");
             if all { Ok(()) } else { Err(text) }
         });
         let peer = &speaker.peers()[0];
