@@ -242,6 +242,6 @@ fn five_hundred_attacks_at_once_are_all_answered_within_bounds() {
         grown >> 20
     );
     assert!(grown < MOST_MEMORY, "{grown} bytes");
-    assert!(took < Duration::from_secs(10) && another < Duration::from_secs(5));
+    assert!(took < Duration::from_secs(10) && another < Duration::from_secs(10));
     assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
 }
