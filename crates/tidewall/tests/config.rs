@@ -137,16 +137,8 @@ fn secrets() -> tempfile::TempDir {
 
 /// The text without keys that exclude another example or name files or users that are not here.
 fn usable(text: &str, folder: &tempfile::TempDir) -> String {
-    let left_out = [
-        "operators",
-        "url",
-        "socket",
-        "ca_file",
-        "certificate_file",
-        "key_file",
-        "token_file",
-        "chat_id",
-    ];
+    let left_out = "operators url socket ca_file certificate_file key_file token_file chat_id";
+    let left_out: Vec<&str> = left_out.split(' ').collect();
     let kept = |line: &&str| {
         let key = line.split(" = ").next().unwrap_or_default();
         !key.ends_with("_env") && !left_out.contains(&key)
