@@ -348,7 +348,7 @@ fn without_a_configuration_it_listens_and_watches_the_machines_networks() {
         assert!(log.contains(&format!("listening: {source}")), "{source}: {log}");
     }
     assert!(log.contains("networks that are ours: 192.0.2.0/24"), "{log}");
-    assert!(log.contains("no limit is set"), "{log}");
+    assert!(log.contains("nothing is announced and nothing is changed"), "{log}");
     assert!(!is_promiscuous(&lab) && !has_program(&lab), "{}", lab.describe());
     assert_eq!(service.status()["workers"].as_array().unwrap().len(), 3);
     assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
