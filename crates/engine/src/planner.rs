@@ -284,6 +284,7 @@ impl Planner {
 
     /// Lets an incident's time pass, and does what follows.
     fn advance(&mut self, subject: &Subject, log: &mut Log) {
+        let is_grace = self.waits(log.now).is_some();
         let Some(incident) = self.incidents.get_mut(subject) else { return };
         let response = self.policy.response(&incident.group, subject.1);
         let mut end = End::Replaced;
@@ -291,6 +292,9 @@ impl Planner {
             let waits = incident.keys.iter().any(|key| is_waiting(&self.table, key));
             let ended = incident.advance(response, self.policy.silence, waits, log.now);
             end = ended.unwrap_or(end);
+            if is_grace {
+                incident.hold_ladder(response, log.now);
+            }
         }
         if incident.is_forgotten(response, log.now) && incident.keys.is_empty() {
             self.forget(subject, log);

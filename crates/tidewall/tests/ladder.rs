@@ -205,7 +205,7 @@ fn config(router: &Router, ladder: &str, more: &str) -> String {
         "[thresholds.incoming]\ntotal = {{ pps = 10_000 }}\n\
          [detection]\nrelease_time = \"1s\"\nupdate_every = \"1s\"\n\
          [mitigation]\nmode = \"automatic\"\nladder = {ladder}\nhides_traffic = false\n\
-         minimum = \"1s\"\n{more}\n{}",
+         minimum = \"1s\"\n[rails]\ngrace_after_start = \"0s\"\n{more}\n{}",
         router.config()
     )
 }
@@ -273,8 +273,8 @@ fn where_no_filter_spares_what_is_normal_the_next_step_is_taken_and_that_is_said
     service.wait_for("the blackhole", |_| router.blackholes().contains(&blackhole));
     assert!(!router.rules().contains("[destination: "), "{}", router.rules());
     let told = format!(
-        "no filter for {VICTIM} (incoming, group global): no few rules take enough of the attack \
-         and spare what is normal; the ladder goes on with its next step"
+        "no filter for {VICTIM} (incoming, group global): refused because no few rules take enough \
+         of the attack and spare what is normal; the ladder goes on with its next step"
     );
     service.wait_for("the words", |service| service.log().contains(&told));
     assert_eq!(service.log().matches(&told).count(), 1, "{}", service.log());

@@ -153,6 +153,7 @@ fn tables(service: &Service, listen: &str) -> String {
         "networks = [\"192.0.2.0/24\", \"198.18.0.0/16\"]\n\
          [listen]\nsflow = [\"127.0.0.1:{}\"]\nnetflow = []\n\
          [mitigation]\nmost_routes = 5000\n[rails]\nmost_routes = 5000\nchanges_per_minute = 5000\n\
+         largest_share = \"100%\"\ngrace_after_start = \"0s\"\n\
          [bgp]\nlocal_as = 65010\nrouter_id = \"{OURS}\"\nnext_hop_ipv4 = \"203.0.113.254\"\n\
          listen = [{listen}]\n",
         service.sflow

@@ -265,6 +265,7 @@ fn configure(service: &Service, port: u16, protects: bool) {
          ban_time = \"3s\"\ngrowth = 1.0\nonly_if_finished = false\nprobe = \"2s\"\n\
          most_routes = 1000\n\
          [rails]\nprotected = {protected:?}\nmost_routes = 1000\nchanges_per_minute = 100_000\n\
+         largest_share = \"100%\"\ngrace_after_start = \"0s\"\n\
          [bgp]\nlocal_as = 64510\nrouter_id = \"192.0.2.251\"\nnext_hop_ipv4 = \"192.0.2.254\"\n\
          [[bgp.peer]]\nname = \"edge\"\naddress = \"127.0.0.1\"\nport = {port}\nas = {PEER_AS}\n\
          [exabgp]\npipe = {pipe:?}\nnext_hop_ipv4 = \"192.0.2.254\"\n\

@@ -27,6 +27,7 @@ fn prepared() -> Service {
     service.write(&format!(
         "networks = [\"192.0.2.0/24\"]\n[listen]\nsflow = []\nnetflow = [\"127.0.0.1:{}\"]\n\
          [rails]\nmost_routes = 1000\nchanges_per_minute = 100_000\n\
+         largest_share = \"100%\"\n\
          [mitigation]\nmost_routes = 1000\n\
          [exabgp]\npipe = {pipe:?}\nnext_hop_ipv4 = \"192.0.2.254\"\n",
         service.netflow,

@@ -135,6 +135,7 @@ fn start(port: u16, webhook: u16) -> Service {
          [mitigation]\nmode = \"automatic\"\nladder = [\"notify\", \"blackhole\"]\n\
          ban_time = \"6s\"\nonly_if_finished = false\nmost_routes = 1000\n\
          [rails]\nmost_routes = 1000\nchanges_per_minute = 10_000\n\
+         largest_share = \"100%\"\ngrace_after_start = \"0s\"\n\
          [bgp]\nlocal_as = 64510\nrouter_id = \"192.0.2.251\"\nnext_hop_ipv4 = \"192.0.2.254\"\n\
          [[bgp.peer]]\nname = \"edge\"\naddress = \"127.0.0.1\"\nport = {port}\nas = {PEER_AS}\n\
          [[script]]\npath = {script:?}\n[[record]]\nfolder = {record:?}\n\

@@ -11,6 +11,8 @@ use crate::clock;
 
 /// Not known yet, or never.
 const NEVER: u64 = u64::MAX;
+/// A moment nearer than this may be over before it is known.
+const LEAST_NOTICE: Duration = Duration::from_millis(1);
 /// A clock that was set by more than this has taken the moment away.
 const STEP: u64 = 10_000_000_000;
 
@@ -38,6 +40,7 @@ impl Shift {
     /// Takes over from others at a moment not sooner than `notice` from now, which is given. Those
     /// who read the sockets need to be no faster than that.
     pub fn take_over(&self, others: &[&Self], notice: Duration) -> Timestamp {
+        let mut notice = notice.max(LEAST_NOTICE);
         loop {
             let moment = clock::now() + notice;
             for other in others {
@@ -48,6 +51,7 @@ impl Shift {
             if clock::now() < moment {
                 return moment;
             }
+            notice *= 2;
         }
     }
 

@@ -179,6 +179,17 @@ impl Incident {
         }
     }
 
+    /// A route of the step that was taken last could not be put up yet: the time until the next step
+    /// begins when it can be.
+    pub(super) fn hold_ladder(&mut self, response: &Response, now: Timestamp) {
+        if let Phase::Acting(climb) = &mut self.phase
+            && let Some(last) = climb.taken.checked_sub(1)
+            && steps(response).get(last).is_some_and(|step| step.measure != Measure::Notify)
+        {
+            climb.since = now;
+        }
+    }
+
     fn act(
         &mut self,
         mut climb: Climb,

@@ -193,6 +193,7 @@ fn configuration(folder: &Path, mute: bool) -> Result<String> {
         "networks = [\"198.18.0.0/15\"]\n[listen]\nsflow = [\"127.0.0.1:6343\"]\nnetflow = []\n\
          [service]\ncontrol = \"{}\"\nstate = \"{}\"\n\
          [mitigation]\nmost_routes = 5000\n[rails]\nmost_routes = 5000\nchanges_per_minute = 100000\n\
+         largest_share = \"100%\"\n\
          [bgp]\nlocal_as = 65010\nrouter_id = \"{SPEAKER}\"\nnext_hop_ipv4 = \"{NEXT_HOP}\"\n\
          {listen}",
         folder.join("control.sock").display(),

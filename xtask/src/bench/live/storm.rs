@@ -109,6 +109,7 @@ pub(super) fn answers(folder: &Path) -> String {
          [[webhook]]\nurl = \"http://127.0.0.1:1/\"\n\
          [mitigation]\nmode = \"automatic\"\nladder = [\"notify\", \"blackhole\"]\n\
          most_routes = 1000\n[rails]\nmost_routes = 1000\nchanges_per_minute = 10_000\n\
+         largest_share = \"100%\"\ngrace_after_start = \"0s\"\n\
          [exabgp]\npipe = \"{}\"\nnext_hop_ipv4 = \"192.0.2.254\"\n",
         path("storm"),
         path("attacks"),

@@ -177,10 +177,8 @@ fn what_cannot_be_listened_on_changes_nothing() {
         until("it was heard", &[&speaker], || speaker.peers()[0].sent.opens >= round);
     }
     assert_eq!(speaker.status().strangers, 0);
-    // Nobody else may take the port: it is not shared any more.
-    let other = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    other.set_reuse_port(true).unwrap();
-    assert!(other.bind(&single.into()).is_err());
+    // Whoever shares nothing does not get the port: a second service, for one.
+    assert!(Speaker::start(listening(single)).is_err());
 }
 
 /// The socket that listens has the keys of those who may connect.

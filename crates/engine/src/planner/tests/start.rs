@@ -133,6 +133,21 @@ fn no_attack_gets_a_route_just_after_the_start() {
 }
 
 #[test]
+fn the_ladder_does_not_climb_while_its_routes_wait() {
+    let steps = ladder(&[(Measure::Notify, 0), (Measure::Divert, 0), (Measure::Blackhole, 6)]);
+    let mut bench = Bench::new(|policy| policy.fallback.incoming.ladder = steps);
+    let decisions = bench.planner.restore(Saved::default(), at(0));
+    bench.hear(decisions);
+    bench.start(1, VICTIM);
+    bench.run(1, 9, true);
+    assert_eq!(bench.routes(), [""; 0]);
+    bench.run(9, 14, true);
+    assert_eq!(bench.routes(), ["apply: divert 198.51.100.0/24"], "it has its six seconds, too");
+    bench.run(14, 20, true);
+    assert!(bench.routes().contains(&"apply: blackhole 198.51.100.7".to_owned()));
+}
+
+#[test]
 fn the_grace_joins_nobody_else() {
     // What is up already for another reason may have one more.
     let mut bench = Bench::new(|_| ());
