@@ -140,7 +140,7 @@ fn the_ladder_does_not_climb_while_its_routes_wait() {
     bench.hear(decisions);
     bench.start(1, VICTIM);
     bench.run(1, 9, true);
-    assert_eq!(bench.routes(), [""; 0]);
+    assert_eq!(bench.routes(), ["refused: waits: started 1 s ago"]);
     bench.run(9, 14, true);
     assert_eq!(bench.routes(), ["apply: divert 198.51.100.0/24"], "it has its six seconds, too");
     bench.run(14, 20, true);
