@@ -53,4 +53,18 @@ mod tests {
         assert!(clock.now() >= first);
         assert!(clock.stepped_by().abs() < 1.0, "{}", clock.stepped_by());
     }
+
+    #[test]
+    fn a_system_clock_that_is_set_is_told_and_not_followed() {
+        // The other way round: as if the system's had been an hour behind, or ahead, at the start.
+        for hours in [-1_i32, 1] {
+            let (started, hour) = (Clock::start(), Duration::from_hours(1));
+            let base = if hours > 0 { started.base - hour } else { started.base + hour };
+            let (clock, set) = (Clock { base, ..started }, f64::from(hours) * 3600.0);
+            assert!((clock.stepped_by() - set).abs() < 1.0, "{}", clock.stepped_by());
+            let (first, second) = (clock.now(), clock.now());
+            assert!(first >= base && second >= first);
+            assert!(first.since(base) < Duration::from_secs(1));
+        }
+    }
 }
