@@ -77,10 +77,19 @@ pub fn ask(
     question: &Question,
     show: fn(&Value) -> String,
 ) -> anyhow::Result<ExitCode> {
+    super::quiet_when_closed(say(args, question, show)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks, and tells how printing the answer went.
+fn say(
+    args: &AskArgs,
+    question: &Question,
+    show: fn(&Value) -> String,
+) -> anyhow::Result<io::Result<()>> {
     let answer = Client::connect(&args.control)?.ask(question)?;
     let text = if args.json { answer.to_string() + "\n" } else { show(&answer) };
-    super::quiet_when_closed(io::stdout().lock().write_all(text.as_bytes()))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(io::stdout().lock().write_all(text.as_bytes()))
 }
 
 /// Asks and prints, once or every second.
@@ -98,9 +107,10 @@ pub fn watch(
         if clears {
             super::quiet_when_closed(io::stdout().lock().write_all(CLEAR.as_bytes()))?;
         }
-        ask(&args.ask, question, show)?;
-        // A reader that has seen enough is found by this, too.
-        if io::stdout().lock().flush().is_err() {
+        let said = say(&args.ask, question, show)?;
+        if said.is_err() {
+            // A reader that has seen enough ends it.
+            super::quiet_when_closed(said)?;
             return Ok(ExitCode::SUCCESS);
         }
         std::thread::sleep(AGAIN);

@@ -96,7 +96,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let prepared = Prepared::open(&loaded.respond, plan.service.state.as_deref())?;
     ours.extend(plan.service.state.iter().flat_map(|folder| state::belongings(folder)));
     if let Some(user) = &service.user {
-        privileges::become_user(user, &ours)?;
+        let needs = privileges::needs(&plan, &loaded.respond);
+        privileges::become_user(user, &ours, &needs)?;
     }
     tell_plan(&plan, &sources, &loaded.respond);
     // Before the threads, which inherit what is blocked and what is not.

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::time::{ClockId, clock_gettime};
 use tidewall_model::Timestamp;
 
 /// Wall-clock time at the start, and how long ago that is.
@@ -34,6 +35,11 @@ impl Clock {
     pub fn stepped_by(&self) -> f64 {
         system_time().as_secs_f64() - self.now().as_secs_f64()
     }
+}
+
+/// Processor time that the calling thread has used; nothing where the system does not tell.
+pub(super) fn thread_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the service's only clock")]
