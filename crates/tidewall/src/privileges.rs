@@ -2,6 +2,7 @@
 //! the few rights that this takes, for this process alone: what it starts has none of them.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -46,7 +47,7 @@ pub(crate) fn needs(plan: &Plan, respond: &Settings) -> Vec<Need> {
         AnnouncerSettings::ExaBgp { .. } | AnnouncerSettings::GoBgp { .. } => None,
     });
     let mut ports =
-        exports.map(|a| a.port()).chain(speaks.flatten().map(|listen| listen.address.port()));
+        exports.map(SocketAddr::port).chain(speaks.flatten().map(|listen| listen.address.port()));
     if ports.any(|port| (1..FREE_PORTS).contains(&port)) {
         needs.push((CapabilitySet::NET_BIND_SERVICE, "to open ports below 1024 again"));
     }

@@ -431,6 +431,39 @@ fn commands_ask_a_running_service() {
 }
 
 #[test]
+fn the_pid_file_of_fastnetmon_is_written_when_its_option_asks() {
+    for (option, written) in [(None, false), (Some("--pid_logic"), true)] {
+        let mut service = Service::prepared();
+        let (list, pid) = (service.path("networks_list"), service.path("fastnetmon.pid"));
+        let file = service.path("fastnetmon.conf");
+        fs::write(&list, "192.0.2.0/24\n").unwrap();
+        let text = format!(
+            "enable_ban = off\nmonitor_local_ip_addresses = off\nnetflow = on\n\
+             netflow_host = 127.0.0.1\nnetflow_port = {}\nnetworks_list_path = {}\n\
+             pid_path = {}\n",
+            service.netflow,
+            list.display(),
+            pid.display(),
+        );
+        fs::write(&file, text).unwrap();
+        service.child = Command::new(env!("CARGO_BIN_EXE_tidewall"))
+            .args(["run", "--config"])
+            .arg(&file)
+            .arg("--control")
+            .arg(service.path("control.sock"))
+            .args(option)
+            .stderr(fs::File::create(service.path("log")).unwrap())
+            .spawn()
+            .unwrap();
+        service.wait_for("the socket", |service| service.ask(service::STATUS).is_ok());
+        let number = fs::read_to_string(&pid).ok();
+        assert_eq!(number, written.then(|| format!("{}\n", service.child.id())));
+        assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+        assert!(!pid.exists());
+    }
+}
+
+#[test]
 fn an_answer_that_is_followed_comes_again() {
     let service = Service::start(LIMITS);
     let mut child = Command::new(env!("CARGO_BIN_EXE_tidewall"))
