@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands;
-use crate::commands::ask::{AskArgs, AttacksArgs, HostsArgs};
+use crate::commands::ask::{AskArgs, AttacksArgs, EventsArgs, HostsArgs, WatchArgs};
 use crate::control::Question;
 use crate::report::answers;
 
@@ -21,17 +21,17 @@ pub struct Cli {
 enum Command {
     Run(commands::run::RunArgs),
     /// Tells how a running service stands: sources, workers, windows, memory.
-    Status(AskArgs),
+    Status(WatchArgs),
     /// Lists the exporters that a running service hears, with what is wrong with them.
-    Exporters(AskArgs),
+    Exporters(WatchArgs),
     /// Lists the hosts with the most traffic.
     Hosts(HostsArgs),
     /// Lists our networks with their traffic.
-    Networks(AskArgs),
+    Networks(WatchArgs),
     /// Lists attacks that go on.
     Attacks(AttacksArgs),
     /// Prints events as they happen.
-    Events(AskArgs),
+    Events(EventsArgs),
     /// Lets a running service read its configuration again.
     Reload(AskArgs),
     Ban(commands::mitigate::BanArgs),
@@ -69,17 +69,17 @@ enum Command {
 impl Cli {
     /// Runs the subcommand; an error is for people, and means status 2.
     pub fn run(&self) -> anyhow::Result<ExitCode> {
-        use commands::ask::{ask, events};
+        use commands::ask::{ask, events, watch};
         match &self.command {
             Command::Run(args) => commands::run::run(args),
-            Command::Status(args) => ask(args, &Question::Status, answers::status),
-            Command::Exporters(args) => ask(args, &Question::Exporters, answers::exporters),
+            Command::Status(args) => watch(args, &Question::Status, answers::status),
+            Command::Exporters(args) => watch(args, &Question::Exporters, answers::exporters),
             Command::Hosts(args) => {
-                ask(&args.ask, &Question::Hosts { top: args.top }, answers::hosts)
+                watch(&args.watch, &Question::Hosts { top: args.top }, answers::hosts)
             }
-            Command::Networks(args) => ask(args, &Question::Networks, answers::networks),
+            Command::Networks(args) => watch(args, &Question::Networks, answers::networks),
             Command::Attacks(args) => {
-                ask(&args.ask, &Question::Attacks { all: args.all }, answers::attacks)
+                watch(&args.watch, &Question::Attacks { all: args.all }, answers::attacks)
             }
             Command::Events(args) => events(args),
             Command::Reload(args) => ask(args, &Question::Reload, answers::reloaded),

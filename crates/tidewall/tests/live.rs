@@ -431,6 +431,93 @@ fn commands_ask_a_running_service() {
 }
 
 #[test]
+fn the_pid_file_of_fastnetmon_is_written_when_its_option_asks() {
+    for (option, written) in [(None, false), (Some("--pid_logic"), true)] {
+        let mut service = Service::prepared();
+        let (list, pid) = (service.path("networks_list"), service.path("fastnetmon.pid"));
+        let file = service.path("fastnetmon.conf");
+        fs::write(&list, "192.0.2.0/24\n").unwrap();
+        let text = format!(
+            "enable_ban = off\nmonitor_local_ip_addresses = off\nnetflow = on\n\
+             netflow_host = 127.0.0.1\nnetflow_port = {}\nnetworks_list_path = {}\n\
+             pid_path = {}\n",
+            service.netflow,
+            list.display(),
+            pid.display(),
+        );
+        fs::write(&file, text).unwrap();
+        service.child = Command::new(env!("CARGO_BIN_EXE_tidewall"))
+            .args(["run", "--config"])
+            .arg(&file)
+            .arg("--control")
+            .arg(service.path("control.sock"))
+            .args(option)
+            .stderr(fs::File::create(service.path("log")).unwrap())
+            .spawn()
+            .unwrap();
+        service.wait_for("the socket", |service| service.ask(service::STATUS).is_ok());
+        let number = fs::read_to_string(&pid).ok();
+        assert_eq!(number, written.then(|| format!("{}\n", service.child.id())));
+        assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+        assert!(!pid.exists());
+    }
+}
+
+#[test]
+fn an_answer_that_is_followed_comes_again() {
+    let service = Service::start(LIMITS);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tidewall"))
+        .args(["status", "--follow", "--json", "--control"])
+        .arg(service.path("control.sock"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    let [first, second] = [(); 2].map(|()| {
+        let status: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        status["now"].as_str().unwrap().to_owned()
+    });
+    // Times of one form are in order as texts.
+    assert!(second > first, "{first} {second}");
+    // Nobody reads any more: it ends by itself.
+    drop(lines);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_worker_under_load_is_busier_than_an_idle_one() {
+    let mut service = Service::start(LIMITS);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let netflow = service.netflow;
+    let of = |service: &Service, name: &str, key: &str| {
+        let status = service.status();
+        let workers = status["workers"].as_array().unwrap();
+        let worker = workers.iter().find(|w| w["name"].as_str().unwrap().starts_with(name));
+        worker.unwrap()[key].as_f64().unwrap()
+    };
+    let mut sequence = 0;
+    let mut send = || {
+        for _ in 0..500 {
+            sequence += 1;
+            let datagram = service::v5(sequence, 100_000, 1, 7);
+            socket.send_to(&datagram, ("127.0.0.1", netflow)).unwrap();
+        }
+    };
+    service.wait_for("the load", |service| {
+        send();
+        let (busy, idle) = (of(service, "netflow", "load"), of(service, "sflow", "load"));
+        let rate = of(service, "netflow", "records_per_second");
+        assert!((0.0..=1.0).contains(&busy), "{busy}");
+        busy > 3.0 * idle && busy > 0.005 && rate > 1000.0
+    });
+    assert!(of(&service, "sflow", "records_per_second").abs() < 0.5);
+    // It is the last second's, and no sum.
+    service.wait_for("its end", |service| of(service, "netflow", "records_per_second") < 0.5);
+    let status = service.status();
+    assert!(status["window"]["judged_after_ms"].is_u64(), "{status}");
+}
+
+#[test]
 fn systemd_is_told_what_it_waits_for() {
     let mut service = Service::prepared();
     let path = service.path("notify");

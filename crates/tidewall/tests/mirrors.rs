@@ -11,7 +11,7 @@ mod service;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -283,13 +283,21 @@ fn an_interface_that_is_removed_is_taken_up_again() {
 }
 
 #[test]
-fn the_rights_that_are_given_up_are_not_missed() {
-    if !ready("the_rights_that_are_given_up_are_not_missed") {
+fn as_a_user_it_keeps_the_rights_that_its_mirrors_need() {
+    if !ready("as_a_user_it_keeps_the_rights_that_its_mirrors_need") {
         return;
     }
-    let lab = Lab::new();
-    let mirror = "[[mirror]]\nengine = \"af_packet\"\ninterfaces = [\"tw1\"]\n";
+    let mut lab = Lab::new();
     let mut service = inside(&lab, "");
+    let (script, rights) = (service.path("notify"), service.path("rights"));
+    let mirror = format!(
+        "[[mirror]]\nengine = \"af_packet\"\ninterfaces = [\"tw1\"]\n[[script]]\npath = {script:?}\n"
+    );
+    fs::write(&script, format!("#!/bin/sh\ngrep Cap /proc/self/status > {}\n", rights.display()))
+        .unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(&rights, "").unwrap();
+    std::os::unix::fs::chown(&rights, Some(65534), None).unwrap();
     service.more = format!("user = \"nobody\"\npid_file = {:?}\n", service.path("pid/of"));
     let text = format!("{POLICY}{mirror}");
     let text =
@@ -302,23 +310,44 @@ fn the_rights_that_are_given_up_are_not_missed() {
     assert_eq!(fs::metadata(service.path("control.sock")).unwrap().uid(), uid);
     assert_eq!(fs::metadata(service.path("control.sock")).unwrap().mode() & 0o777, 0o660);
     let of_process = fs::read_to_string(format!("/proc/{}/status", service.child.id())).unwrap();
-    for line in ["Uid:\t65534\t65534\t65534\t65534", "CapEff:\t0000000000000000"] {
+    // CAP_NET_RAW, and nothing else.
+    for line in [
+        "Uid:\t65534\t65534\t65534\t65534",
+        "CapInh:\t0000000000000000",
+        "CapPrm:\t0000000000002000",
+        "CapEff:\t0000000000002000",
+        "CapAmb:\t0000000000000000",
+    ] {
         assert!(of_process.contains(line), "{of_process}");
     }
+    let told = "became `nobody` and kept CAP_NET_RAW to open interfaces again by af_packet\"";
+    assert!(service.log().contains(told), "{}", service.log());
     lab.frame_sender().send_all(&frames());
     named(&mut service);
     counted(&mut service, COUNT.into());
-    // What needs rights is not possible any more, and changes nothing; the rest goes on.
-    service.write(&text.replace("af_packet", "pcap"));
+    // What it starts has none of them.
+    service.wait_for("the script", |_| fs::read_to_string(&rights).unwrap().contains("CapAmb"));
+    let of_script = fs::read_to_string(&rights).unwrap();
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert!(of_script.contains(&format!("{set}:\t0000000000000000")), "{of_script}");
+    }
+    // Rights that were not kept are missing, which changes nothing; the rest goes on.
+    service.write(&text.replace("af_packet", "af_xdp"));
     let answer = service.ask(service::RELOAD).unwrap();
     let said = answer["error"].as_str().unwrap();
     assert!(said.contains("the service became `nobody` at its start"), "{said}");
     assert!(said.contains("restart it"), "{said}");
     service.write(&text);
+    // Down and up, and gone and there again.
+    ip(&format!("-n {} link set tw1 down", lab.receiver.name));
+    std::thread::sleep(Duration::from_millis(300));
+    ip(&format!("-n {} link set tw1 up", lab.receiver.name));
+    back_again(&mut service, &lab, &frames());
     ip(&format!("-n {} link del tw1", lab.receiver.name));
-    service.wait_for("the refusal", |service| service.log().contains("not opened again: "));
-    let failed = service.status()["workers"][1]["failed"].as_str().unwrap().to_owned();
-    assert!(failed.contains("tw1 is gone"), "{failed}");
+    service.wait_for("the loss", |service| service.log().contains("tw1 is gone"));
+    lab.connect();
+    service.wait_for("the return", |service| service.log().contains("is received from again"));
+    back_again(&mut service, &lab, &frames());
     let (code, _) = service.end("-TERM");
     assert_eq!(code, Some(0), "{}", service.log());
     assert!(!service.log().contains("cannot be written"), "{}", service.log());

@@ -1,8 +1,9 @@
 //! `tidewall status` and its like: questions to a running service.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -21,15 +22,42 @@ pub struct AskArgs {
     pub json: bool,
 }
 
+/// Time between two answers that are followed.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Begins a terminal anew.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// A question that may be asked again and again.
+#[derive(Clone, Debug, clap::Args)]
+pub struct WatchArgs {
+    /// Ask again every second, until interrupted.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Where to ask.
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
+
+/// Options of `tidewall events`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct EventsArgs {
+    /// Go on until interrupted, which it does anyway.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Where to ask.
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
+
 /// Options of `tidewall hosts`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct HostsArgs {
     /// How many hosts at the most.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub top: usize,
-    /// Where to ask.
+    /// Where to ask, and how often.
     #[command(flatten)]
-    pub ask: AskArgs,
+    pub watch: WatchArgs,
 }
 
 /// Options of `tidewall attacks`.
@@ -38,9 +66,9 @@ pub struct AttacksArgs {
     /// Also those that are over.
     #[arg(long)]
     pub all: bool,
-    /// Where to ask.
+    /// Where to ask, and how often.
     #[command(flatten)]
-    pub ask: AskArgs,
+    pub watch: WatchArgs,
 }
 
 /// Asks and prints the answer: as JSON, or in words by `show`.
@@ -49,10 +77,44 @@ pub fn ask(
     question: &Question,
     show: fn(&Value) -> String,
 ) -> anyhow::Result<ExitCode> {
+    super::quiet_when_closed(say(args, question, show)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks, and tells how printing the answer went.
+fn say(
+    args: &AskArgs,
+    question: &Question,
+    show: fn(&Value) -> String,
+) -> anyhow::Result<io::Result<()>> {
     let answer = Client::connect(&args.control)?.ask(question)?;
     let text = if args.json { answer.to_string() + "\n" } else { show(&answer) };
-    super::quiet_when_closed(io::stdout().lock().write_all(text.as_bytes()))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(io::stdout().lock().write_all(text.as_bytes()))
+}
+
+/// Asks and prints, once or every second.
+#[expect(clippy::disallowed_methods, reason = "a command that repeats itself for people")]
+pub fn watch(
+    args: &WatchArgs,
+    question: &Question,
+    show: fn(&Value) -> String,
+) -> anyhow::Result<ExitCode> {
+    if !args.follow {
+        return ask(&args.ask, question, show);
+    }
+    let clears = io::stdout().is_terminal() && !args.ask.json;
+    loop {
+        if clears {
+            super::quiet_when_closed(io::stdout().lock().write_all(CLEAR.as_bytes()))?;
+        }
+        let said = say(&args.ask, question, show)?;
+        if said.is_err() {
+            // A reader that has seen enough ends it.
+            super::quiet_when_closed(said)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        std::thread::sleep(AGAIN);
+    }
 }
 
 /// Asks for something that the service may refuse, and prints the answer: status 1 and the reason
@@ -76,7 +138,8 @@ pub fn request(
 }
 
 /// Prints events as they come.
-pub fn events(args: &AskArgs) -> anyhow::Result<ExitCode> {
+pub fn events(args: &EventsArgs) -> anyhow::Result<ExitCode> {
+    let args = &args.ask;
     let mut client = Client::connect(&args.control)?;
     client.ask(&Question::Events)?;
     let mut out = io::stdout().lock();

@@ -53,6 +53,10 @@ pub struct RunArgs {
     /// The control socket, instead of the configured one.
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
+    /// Write the process's number to the file that `pid_path` of a FastNetMon configuration names,
+    /// as FastNetMon does with this option.
+    #[arg(long = "pid_logic")]
+    pub pid_logic: bool,
     /// How log lines are written.
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub log: LogFormat,
@@ -82,7 +86,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let Some(loaded) = load(args)? else { return Ok(ExitCode::from(2)) };
     log::start(args.log);
     let service = loaded.service.clone();
-    let pid_file = service.pid_file.as_deref().map(PidFile::claim).transpose()?;
+    let pid_file = pid_file(args, &loaded).as_deref().map(PidFile::claim).transpose()?;
     let listed = AddressFile::default().go_on_with(loaded.openvz_addresses.as_deref());
     let plan = plan_of(args, &loaded, &listed)?;
     let sources = Sources::open(&plan)?;
@@ -96,7 +100,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let prepared = Prepared::open(&loaded.respond, plan.service.state.as_deref())?;
     ours.extend(plan.service.state.iter().flat_map(|folder| state::belongings(folder)));
     if let Some(user) = &service.user {
-        privileges::become_user(user, &ours)?;
+        let needs = privileges::needs(&plan, &loaded.respond);
+        privileges::become_user(user, &ours, &needs)?;
     }
     tell_plan(&plan, &sources, &loaded.respond);
     // Before the threads, which inherit what is blocked and what is not.
@@ -167,6 +172,14 @@ fn load(args: &RunArgs) -> anyhow::Result<Option<Loaded>> {
             write!(io::stderr(), "{}", errors.render(Style::for_stderr()))?;
             Ok(None)
         }
+    }
+}
+
+/// Where the process's number goes.
+fn pid_file(args: &RunArgs, loaded: &Loaded) -> Option<PathBuf> {
+    match &loaded.reference {
+        Some(reference) => args.pid_logic.then(|| reference.text("pid_path").into()),
+        None => loaded.service.pid_file.clone(),
     }
 }
 

@@ -7,7 +7,7 @@ use tidewall_capture::af_packet::{AfPacketConfig, CaptureFilter, Fanout, FanoutM
 use tidewall_capture::af_xdp::{AfXdpConfig, CopyMode, XdpMode};
 use tidewall_capture::pcap_live::PcapConfig;
 use tidewall_capture::pipe::PipeOrigin;
-use tidewall_model::SamplingRate;
+use tidewall_model::{Prefix, SamplingRate};
 use toml::de::DeValue;
 
 use super::listen::Text;
@@ -65,6 +65,11 @@ table! {
         /// How "af_xdp" brings frames into memory: "zero_copy", "copy", or "auto".
         #[example = "\"auto\""]
         copy: CopyMode,
+
+        /// Prefixes whose frames, from and to them, "af_xdp" drops in the kernel; they are counted
+        /// as filtered.
+        #[example = "[\"192.0.2.53/32\"]"]
+        drop: Vec<Typed<Prefix>>,
 
         /// Keep the ring of "af_packet" in memory, whatever else needs it.
         #[example = "true"]
@@ -195,6 +200,7 @@ impl MirrorTable {
                 sampling,
                 mode: self.mode.as_ref().map_or_else(Default::default, |t| t.value),
                 copy: self.copy.as_ref().map_or_else(Default::default, |t| t.value),
+                drop: self.drop.iter().flat_map(|list| &list.value).map(|t| t.value).collect(),
                 ..AfXdpConfig::new(text)
             }),
             Engine::Pcap => MirrorSource::Pcap(PcapConfig {
@@ -224,6 +230,7 @@ impl MirrorTable {
         ignored(self.promiscuous.as_ref().map(|t| &t.at), &[AfPacket, AfXdp, Pcap]);
         ignored(self.mode.as_ref().map(|t| &t.at), &[AfXdp]);
         ignored(self.copy.as_ref().map(|t| &t.at), &[AfXdp]);
+        ignored(self.drop.as_ref().map(|t| &t.at), &[AfXdp]);
     }
 }
 
@@ -244,5 +251,29 @@ fn pipe_origin(text: &str) -> PipeOrigin {
         PipeOrigin::Connect(PathBuf::from(path))
     } else {
         PipeOrigin::Fifo(PathBuf::from(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+
+    #[test]
+    fn the_drop_list_is_for_af_xdp() {
+        let text = |engine: &str| {
+            format!(
+                "[[mirror]]\nengine = \"{engine}\"\ninterfaces = [\"eth1\"]\n\
+                 drop = [\"192.0.2.53/32\", \"2001:db8::/64\"]\n"
+            )
+        };
+        let loaded = parse("file", &text("af_xdp")).unwrap();
+        assert_eq!(loaded.warnings.len(), 0, "{:?}", loaded.warnings);
+        let [Mirror { source: MirrorSource::AfXdp(config), .. }] = loaded.mirrors.as_slice() else {
+            panic!("{:?}", loaded.mirrors);
+        };
+        assert_eq!(config.drop.len(), 2);
+        let loaded = parse("file", &text("af_packet")).unwrap();
+        assert!(loaded.warnings[0].reason.contains("`drop` does nothing"));
     }
 }

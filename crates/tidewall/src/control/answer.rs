@@ -58,6 +58,7 @@ pub(crate) fn status(
             "start": snapshot.window.0,
             "length_ms": snapshot.window.1.as_millis() as u64,
             "lag_ms": now.since(snapshot.window.0 + snapshot.window.1).as_millis() as u64,
+            "judged_after_ms": snapshot.behind.as_millis() as u64,
             "detector_us": snapshot.detector_took.as_micros() as u64,
             "hosts": snapshot.hosts_seen,
         },
@@ -73,6 +74,8 @@ pub(crate) fn status(
         "workers": reports.iter().map(|(worker, report)| json!({
             "name": worker.name,
             "records": report.records,
+            "load": share(report.load.core),
+            "records_per_second": report.load.records.round() as u64,
             "source": source_json(&report.source),
             "drops": nonzero(&report.drops),
             "exporters": report.exporters.len(),
@@ -147,6 +150,11 @@ fn rates(counters: &TrafficCounters, snapshot: &Snapshot) -> Value {
     }
     value["fps"] = json!(per_second(counters.flows));
     value
+}
+
+/// A share with four digits: more of them say nothing.
+fn share(share: f64) -> f64 {
+    (share * 1e4).round() / 1e4
 }
 
 fn nonzero(drops: &DropCounters) -> BTreeMap<&'static str, u64> {

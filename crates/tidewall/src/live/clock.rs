@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::time::{ClockId, clock_gettime};
 use tidewall_model::Timestamp;
 
 /// Wall-clock time at the start, and how long ago that is.
@@ -36,6 +37,11 @@ impl Clock {
     }
 }
 
+/// Processor time that the calling thread has used; nothing where the system does not tell.
+pub(super) fn thread_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
 #[expect(clippy::disallowed_methods, reason = "the service's only clock")]
 fn system_time() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -52,5 +58,19 @@ mod tests {
         let first = clock.now();
         assert!(clock.now() >= first);
         assert!(clock.stepped_by().abs() < 1.0, "{}", clock.stepped_by());
+    }
+
+    #[test]
+    fn a_system_clock_that_is_set_is_told_and_not_followed() {
+        // The other way round: as if the system's had been an hour behind, or ahead, at the start.
+        for hours in [-1_i32, 1] {
+            let (started, hour) = (Clock::start(), Duration::from_hours(1));
+            let base = if hours > 0 { started.base - hour } else { started.base + hour };
+            let (clock, set) = (Clock { base, ..started }, f64::from(hours) * 3600.0);
+            assert!((clock.stepped_by() - set).abs() < 1.0, "{}", clock.stepped_by());
+            let (first, second) = (clock.now(), clock.now());
+            assert!(first >= base && second >= first);
+            assert!(first.since(base) < Duration::from_secs(1));
+        }
     }
 }

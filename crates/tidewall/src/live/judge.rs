@@ -125,6 +125,10 @@ impl Judge {
         let began = self.clock.elapsed();
         self.conductor.advance(now, &mut self.shards, &mut self.listener);
         self.listener.snapshot.detector_took = self.clock.elapsed().saturating_sub(began);
+        if self.listener.boundary {
+            let (start, length) = self.listener.snapshot.window;
+            self.listener.snapshot.behind = self.clock.now().since(start + length);
+        }
         if std::mem::take(&mut self.listener.news) {
             self.publish(now);
         }

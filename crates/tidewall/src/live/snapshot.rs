@@ -44,6 +44,8 @@ pub struct Snapshot {
     pub attacks: Vec<Attack>,
     /// Counters of the engine.
     pub stats: EngineStats,
+    /// From the end of the last closed window until it had been judged.
+    pub behind: Duration,
     /// Time that the last closing took.
     pub detector_took: Duration,
 }

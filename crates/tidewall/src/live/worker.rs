@@ -3,6 +3,7 @@
 
 pub mod flows;
 pub mod frames;
+mod load;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,11 +14,13 @@ use tidewall_capture::{ReceiveError, SourceStatistics};
 use tidewall_model::{DropCounters, FlowRecord, Prefix, SamplingRate};
 use tracing::warn;
 
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::shards::SharedShard;
 use crate::config::{Flows, Frames};
 use crate::exports::ExporterReport;
 use crate::near::Near;
+pub use load::Load;
+use load::Meter;
 
 /// A source is waited for at most so long: then the worker looks whether it should end.
 const WAIT: Duration = Duration::from_millis(100);
@@ -48,6 +51,8 @@ pub struct WorkerReport {
     pub records: u64,
     /// What was not counted, by reason.
     pub drops: DropCounters,
+    /// How busy it is.
+    pub load: Load,
     /// Its exporters.
     pub exporters: Vec<ExporterReport>,
     /// Why it ended before it was asked to.
@@ -127,6 +132,11 @@ impl WorkerStatus {
     /// Says of a worker that has ended why nothing is received.
     pub(super) fn fail(&self, reason: &str) {
         self.set(WorkerReport { failed: Some(reason.to_owned()), ..self.report() });
+    }
+
+    /// Its thread has ended.
+    fn rest(&self) {
+        self.set(WorkerReport { load: Load::default(), ..self.report() });
     }
 
     fn set(&self, report: WorkerReport) {
@@ -228,6 +238,7 @@ pub struct Worker {
 #[derive(Default)]
 struct Rounds {
     records: u64,
+    meter: Meter,
     reported: Duration,
     saved: Duration,
     complained: Option<Duration>,
@@ -240,7 +251,7 @@ impl Worker {
     pub fn run(mut self) {
         let mut outlet = Outlet::new(self.shard.clone());
         let mut rounds = Rounds::default();
-        self.report(&rounds, None, false);
+        self.report(&mut rounds, None, false);
         let mut leaving = false;
         let (failed, ended) = loop {
             while let Ok(word) = self.words.try_recv() {
@@ -263,7 +274,8 @@ impl Worker {
             }
         };
         self.feed.save();
-        self.report(&rounds, failed, ended);
+        self.report(&mut rounds, failed, ended);
+        self.status.rest();
     }
 
     /// How long to wait for the source. At the end what it holds is handed over within a moment;
@@ -320,12 +332,13 @@ impl Worker {
         }
     }
 
-    fn report(&mut self, rounds: &Rounds, failed: Option<String>, ended: bool) {
+    fn report(&mut self, rounds: &mut Rounds, failed: Option<String>, ended: bool) {
         let mut report = self.feed.report();
         report.source += self.before.source;
         report.drops.merge(&self.before.drops);
         let records = self.before.records + rounds.records;
-        self.status.set(WorkerReport { records, failed, ended, ..report });
+        let load = rounds.meter.read(self.clock.elapsed(), clock::thread_time(), rounds.records);
+        self.status.set(WorkerReport { records, load, failed, ended, ..report });
     }
 }
 

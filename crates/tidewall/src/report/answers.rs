@@ -10,7 +10,7 @@ use std::fmt::Write;
 use serde_json::Value;
 use tidewall_model::DropReason;
 
-use super::number::{bits_per_second, bytes, counted, grouped, seconds};
+use super::number::{bits_per_second, bytes, counted, grouped, percent, seconds};
 
 fn number(value: &Value, path: &[&str]) -> u64 {
     path.iter().fold(value, |value, key| &value[*key]).as_u64().unwrap_or(0)
@@ -163,10 +163,11 @@ fn window(out: &mut String, window: &Value) {
     }
     _ = writeln!(
         out,
-        "\nThe last window of {} had {} and was judged in {}",
+        "\nThe last window of {} had {} and was judged in {}, {} after its end",
         seconds(length as f64 / 1e3),
         counted(number(window, &["hosts"]), "host"),
         seconds(number(window, &["detector_us"]) as f64 / 1e6),
+        seconds(number(window, &["judged_after_ms"]) as f64 / 1e3),
     );
     if lag > 2 * length + 100 {
         _ = writeln!(
@@ -178,17 +179,21 @@ fn window(out: &mut String, window: &Value) {
 }
 
 fn sources(out: &mut String, workers: &Value) {
-    let head = ["SOURCE", "received", "bytes", "records", "lost", "refused"];
+    let head = ["SOURCE", "load", "records/s", "received", "bytes", "records", "lost", "refused"];
     let mut rows = vec![row(head)];
     for worker in list(workers) {
         let count = |key: &str| grouped(number(worker, &["source", key]));
         let [received, lost, refused] = ["received", "dropped_by_kernel", "refused"].map(count);
         let size = bytes(number(worker, &["source", "bytes"]));
         let records = grouped(number(worker, &["records"]));
-        rows.push(row([text(worker, &["name"]), &received, &size, &records, &lost, &refused]));
+        let load = percent(worker["load"].as_f64().unwrap_or(0.0));
+        let rate = grouped(number(worker, &["records_per_second"]));
+        let name = text(worker, &["name"]);
+        rows.push(row([name, &load, &rate, &received, &size, &records, &lost, &refused]));
     }
     out.push('\n');
     columns(out, 1, &rows);
+    _ = writeln!(out, "(load: of one core, in the last second)");
     for worker in list(workers) {
         let name = text(worker, &["name"]);
         if let Some(reason) = worker["failed"].as_str() {

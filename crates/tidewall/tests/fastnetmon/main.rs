@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tidewall::config::fastnetmon::{self, keys};
 use tidewall::config::{self, ConfigErrors, Diagnostic, Loaded, Severity, Style};
+use tidewall_actions::Config;
 use tidewall_engine::{Limits, Policy};
 use tidewall_model::{Metric, Prefix, TrafficClass, Unit};
 use tidewall_wire::frame::LengthMode;
@@ -176,6 +177,11 @@ fn a_file_with_groups_and_limits_by_protocol() {
     let reference = loaded.reference.unwrap();
     assert!(reference.switch("logging_remote_syslog_logging"));
     assert_eq!(reference.text("logging_remote_syslog_server"), "10.10.10.10");
+    let sent = loaded.respond.actions.iter().find_map(|action| match action {
+        Config::Syslog(config) => Some((&*config.host, config.port, config.facility)),
+        _ => None,
+    });
+    assert_eq!(sent, Some(("10.10.10.10", 514, 1)));
     assert_eq!(reference.ports("netflow_port"), [2055, 9996]);
     assert_eq!(reference.number("netflow_sampling_ratio") as u64, 1000);
     assert!(reference.switch("redis_enabled"), "this one may say yes");
@@ -203,6 +209,37 @@ fn a_file_with_both_ip_versions_and_one_with_ipv4_only() {
     assert!(one.listen.sflow.is_empty(), "it is off");
     let inactive = fastnetmon::describe_inactive(&one.reference.unwrap());
     assert!(inactive.contains("  ClickHouse, turned on: clickhouse_metrics"), "{inactive}");
+}
+
+#[test]
+fn syslog_of_another_machine_gets_attacks_when_both_halves_are_there() {
+    let lines = ["logging_remote_syslog_server = ::1\n", "logging_remote_syslog_port = 5514\n"];
+    let [server, port] = lines;
+    for (more, sends) in [
+        ("", false),
+        (server, false),
+        (port, false),
+        (&*format!("{server}{port}"), true),
+        (&*format!("{server}logging_remote_syslog_port = 0\n"), false),
+    ] {
+        for (switch, on) in [("on", true), ("off", false)] {
+            let text = format!("{QUIET}logging_remote_syslog_logging = {switch}\n{more}");
+            let files = files(&[NETWORKS]);
+            let loaded = good(&text, &files);
+            let actions = loaded.respond.actions.iter();
+            assert_eq!(actions.filter(|a| a.kind() == "syslog").count(), usize::from(on && sends));
+            assert_same(&text, &files);
+        }
+    }
+}
+
+#[test]
+fn the_pid_file_is_told_and_not_written_unasked() {
+    let text = format!("{QUIET}pid_path = /run/a b.pid\n");
+    let files = files(&[NETWORKS]);
+    assert_eq!(good(&text, &files).service.pid_file, None);
+    assert!(import(&text, &files).contains("\n# pid_file = \"/run/a b.pid\"\n"));
+    assert_same(&text, &files);
 }
 
 #[test]

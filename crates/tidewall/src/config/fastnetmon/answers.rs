@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidewall_actions::report_text::{Generation, Style};
 use tidewall_actions::routes::{RouteSettings, UnicastSettings};
-use tidewall_actions::{Config, exabgp, gobgp, mongodb, record, redis, script};
+use tidewall_actions::{Config, exabgp, gobgp, mongodb, record, redis, script, syslog};
 use tidewall_bgp::RouteAttributes;
 use tidewall_bgp::community::Community;
 use tidewall_engine::Policy;
@@ -26,6 +26,8 @@ use crate::respond::{AnnouncerSettings, Settings};
 const ATTACKS: &str = "/var/log/fastnetmon_attacks";
 /// Where GoBGP is for FastNetMon: built in.
 const GOBGP: &str = "127.0.0.1:50051";
+/// The facility that FastNetMon logs to another machine with: USER.
+const SYSLOG_FACILITY: u8 = 1;
 /// No ban is longer.
 const LONGEST_BAN: u64 = 366 * 24 * 3600;
 /// Keys that only releases from 1.2.8 on read.
@@ -47,6 +49,7 @@ pub(super) fn settings(reference: &Reference, policy: &Policy, sink: &mut Sink) 
     let actions = [
         answers.script(&style),
         answers.record(&style),
+        answers.syslog(&style),
         answers.redis(&style),
         answers.mongodb(&style),
     ];
@@ -179,6 +182,25 @@ impl Answers<'_> {
                 ..record::Config::new(ATTACKS)
             })
         })
+    }
+
+    /// FastNetMon sends every line of its log to that machine, and attacks are among them.
+    fn syslog(&mut self, style: &Style) -> Option<Config> {
+        let (switch, port) = ("logging_remote_syslog_logging", "logging_remote_syslog_port");
+        let host = self.text("logging_remote_syslog_server", "");
+        // Without one of them it turns itself off, which is told elsewhere.
+        if !self.on(switch) || host.is_empty() || matches!(self.reference.text(port), "" | "0") {
+            return None;
+        }
+        let reason = "FastNetMon sends all lines of its log; here what happens to attacks is sent";
+        let fix = "nothing need be done; the log itself is on standard error, for the journal";
+        self.sink.warn(&self.place(&[switch]), reason, fix);
+        let port = self.port(port, 514);
+        Some(Config::Syslog(syslog::Config {
+            facility: SYSLOG_FACILITY,
+            style: style.clone(),
+            ..syslog::Config::new(host, port)
+        }))
     }
 
     /// A port; the built-in one where what was typed is none.

@@ -3,9 +3,7 @@
 
 use tidewall_model::{TrafficClass, Unit};
 
-use Feature::{
-    Api, ClickHouse, Dump, Graphite, InfluxDb, Kafka, Logging, Prometheus, Screen, Service,
-};
+use Feature::{Api, ClickHouse, Dump, Graphite, InfluxDb, Kafka, Logging, Prometheus, Screen};
 use Kind::{
     Community, Flows, Host, HostGroup, Ipv4, Ipv6, List, Megabits, Number, Packets, Path, Ports,
     Seconds, Secret, Switch, Text, Word,
@@ -97,7 +95,6 @@ pub enum Feature {
     Screen,
     Logging,
     Dump,
-    Service,
 }
 
 impl Feature {
@@ -113,7 +110,6 @@ impl Feature {
             Self::Screen => "the client's screen",
             Self::Logging => "logging",
             Self::Dump => "a log line for each packet",
-            Self::Service => "the running service",
         }
     }
 
@@ -148,7 +144,7 @@ impl Key {
             Waits(feature) | Starts(feature) => feature.is_outward(),
             Maps(path) => {
                 let table = path.split('.').next().unwrap_or_default();
-                matches!(table, "script" | "redis" | "mongodb" | "exabgp" | "gobgp")
+                matches!(table, "script" | "syslog" | "redis" | "mongodb" | "exabgp" | "gobgp")
             }
             _ => false,
         }
@@ -258,11 +254,11 @@ static KEYS: &[Key] = &[
     // General and logging.
     key("logging_level", Word(&["info", "debug"]), "info", Waits(Logging)),
     key("logging_local_syslog_logging", Switch, "off", Starts(Logging)),
-    key("logging_remote_syslog_logging", Switch, "off", Starts(Logging)),
-    key("logging_remote_syslog_server", Host, "", Waits(Logging)),
-    key("logging_remote_syslog_port", Number, "0", Waits(Logging)),
+    key("logging_remote_syslog_logging", Switch, "off", Maps("syslog")),
+    key("logging_remote_syslog_server", Host, "", Maps("syslog.host")),
+    key("logging_remote_syslog_port", Number, "0", Maps("syslog.port")),
     key("disable_usage_report", Switch, "off", Needless("Tidewall reports to nobody")),
-    key("pid_path", Path, "/var/run/fastnetmon.pid", Waits(Service)),
+    key("pid_path", Path, "/var/run/fastnetmon.pid", Maps("service.pid_file")),
     key("dump_all_traffic", Switch, "off", Starts(Dump)),
     key("dump_other_traffic", Switch, "off", Starts(Dump)),
     key("process_incoming_traffic", Switch, "on", Maps("counting.incoming")),

@@ -38,12 +38,10 @@ impl Printer<'_> {
             self.line(format!("padded_ipv6 = {}", style.padded_ipv6));
             self.line(format!("lines = {}", style.lines));
         }
-        for (table, kind) in
-            [("script", "script"), ("record", "record"), ("redis", "redis"), ("mongodb", "mongodb")]
-        {
+        for table in ["script", "record", "syslog", "redis", "mongodb"] {
             self.line("");
             self.sources(|_, entry| maps_to(entry, table));
-            for action in settings.actions.iter().filter(|action| action.kind() == kind) {
+            for action in settings.actions.iter().filter(|action| action.kind() == table) {
                 self.line(format!("[[{table}]]"));
                 self.text.push_str(&action_lines(action));
             }
@@ -56,12 +54,16 @@ impl Printer<'_> {
                 self.text.push_str(&announcer_lines(table, announcer));
             }
         }
+        self.line("");
+        self.sources(|_, entry| maps_to(entry, "service"));
+        self.line("[service]");
         if let Some(state) = &self.understood.service.state {
-            self.line("");
             self.comment("Bans outlive a restart, which FastNetMon forgets.");
-            self.line("[service]");
             self.line(format!("state = {}", quoted(&state.display().to_string())));
         }
+        self.comment("FastNetMon writes this file when it is started with --pid_logic.");
+        let pid_file = self.understood.reference.text("pid_path");
+        self.comment(format!("pid_file = {}", quoted(pid_file)));
     }
 
     /// How a group differs from all others.
@@ -140,8 +142,13 @@ fn action_lines(action: &Config) -> String {
             key("hosts", format!("[{}]", hosts.join(", ")));
             key("database", quoted(&config.database));
         }
+        Config::Syslog(config) => {
+            key("host", quoted(&config.host));
+            key("port", config.port.to_string());
+            key("facility", config.facility.to_string());
+        }
         // FastNetMon has none of them.
-        Config::Webhook(_) | Config::Chat(_) | Config::Mail(_) | Config::Syslog(_) => {}
+        Config::Webhook(_) | Config::Chat(_) | Config::Mail(_) => {}
     }
     lines
 }
