@@ -337,8 +337,14 @@ impl Planner {
                     && !approved.contains(&measure_of(&key.kind))
                     && (!known.contains(key) || is_waiting(&self.table, key)),
             };
+            // What takes the place of a route of before the start does not wait.
+            let is_held = |one: &Key| {
+                measure_of(&one.kind) == measure_of(&key.kind) && !self.is_new_route(one)
+            };
             let supported = match self.waits(log.now) {
-                Some(why) if !claim.ask && self.is_new_route(key) => Err(why),
+                Some(why) if !claim.ask && self.is_new_route(key) && !known.iter().any(is_held) => {
+                    Err(why)
+                }
                 _ => self.table.support(claim, log),
             };
             self.note(subject, key, supported, log);

@@ -397,7 +397,7 @@ impl Root {
         }
         let mut settings =
             Settings { planner, actions, announcers, retention, withdraw_on_stop: false };
-        settings.protect_announcers(&policy.networks);
+        settings.protect_announcers();
         settings
     }
 }

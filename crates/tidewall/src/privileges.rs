@@ -14,7 +14,6 @@ use tracing::info;
 
 use crate::config::MirrorSource;
 use crate::live::Plan;
-use crate::respond::{AnnouncerSettings, Settings};
 
 /// The first port that needs no right.
 const FREE_PORTS: u16 = 1024;
@@ -24,7 +23,7 @@ type Need = (CapabilitySet, &'static str);
 
 /// What the configuration needs rights for once it runs: mirrors come back, and a reload may open a
 /// port again.
-pub(crate) fn needs(plan: &Plan, respond: &Settings) -> Vec<Need> {
+pub(crate) fn needs(plan: &Plan) -> Vec<Need> {
     let (raw, lock) = (CapabilitySet::NET_RAW, CapabilitySet::IPC_LOCK);
     let xdp = CapabilitySet::NET_ADMIN | CapabilitySet::BPF | raw | lock;
     let mut needs = Vec::new();
@@ -41,13 +40,8 @@ pub(crate) fn needs(plan: &Plan, respond: &Settings) -> Vec<Need> {
             MirrorSource::Pipe(_) => {}
         }
     }
-    let exports = plan.listen.sflow.iter().chain(&plan.listen.netflow);
-    let speaks = respond.announcers.iter().filter_map(|announcer| match announcer {
-        AnnouncerSettings::Bgp(speaking) => Some(&speaking.speaker.listen),
-        AnnouncerSettings::ExaBgp { .. } | AnnouncerSettings::GoBgp { .. } => None,
-    });
-    let mut ports =
-        exports.map(SocketAddr::port).chain(speaks.flatten().map(|listen| listen.address.port()));
+    // The speaker's thread runs before root is given up, and keeps nothing: it opens no port again.
+    let mut ports = plan.listen.sflow.iter().chain(&plan.listen.netflow).map(SocketAddr::port);
     if ports.any(|port| (1..FREE_PORTS).contains(&port)) {
         needs.push((CapabilitySet::NET_BIND_SERVICE, "to open ports below 1024 again"));
     }
@@ -134,7 +128,7 @@ mod tests {
             mirrors: loaded.mirrors,
             service: loaded.service,
         };
-        let needs = needs(&plan, &loaded.respond);
+        let needs = needs(&plan);
         let all = needs.iter().fold(CapabilitySet::empty(), |all, (right, _)| all | *right);
         (all, kept_words(all, &needs))
     }
@@ -144,9 +138,6 @@ mod tests {
         let mirror = |engine: &str| {
             format!("[[mirror]]\nengine = \"{engine}\"\ninterfaces = [\"eth1\", \"eth2\"]\n")
         };
-        let bgp = "[bgp]\nlocal_as = 64510\nrouter_id = \"192.0.2.10\"\n\
-            listen = [\"0.0.0.0:179\"]\n[[bgp.peer]]\nname = \"a\"\naddress = \"192.0.2.1\"\n\
-            as = 64500\n";
         let raw = CapabilitySet::NET_RAW;
         let low = CapabilitySet::NET_BIND_SERVICE;
         let xdp = raw | CapabilitySet::NET_ADMIN | CapabilitySet::BPF | CapabilitySet::IPC_LOCK;
@@ -162,7 +153,6 @@ mod tests {
             ),
             ("[listen]\nnetflow = [1023]\n".into(), low),
             ("[listen]\nnetflow = [1024]\n".into(), CapabilitySet::empty()),
-            (bgp.to_owned(), low),
         ] {
             assert_eq!(needed(&text).0, expected, "{text}");
         }

@@ -395,6 +395,7 @@ fn stop(mut post: Post, messages: &Receiver<Message>, clock: Clock) {
     let began = clock.elapsed();
     let passed = || clock.elapsed().saturating_sub(began);
     let withdraw = post.settings.withdraw_on_stop;
+    post.abandon();
     post.settle(clock.now());
     if withdraw {
         post.withdraw_all(clock.now());

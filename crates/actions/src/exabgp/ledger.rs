@@ -85,7 +85,8 @@ impl Ledger {
         }
     }
 
-    /// Makes exactly these the desired routes.
+    /// Makes exactly these the desired routes, and tells all of them anew: whatever was at the same
+    /// daemon before may have taken away what we had announced.
     pub(super) fn set(&mut self, routes: Vec<Route>, now: Timestamp) {
         let routes: BTreeMap<RouteKey, Route> =
             routes.into_iter().map(|route| (route.key(), route)).collect();
@@ -94,8 +95,14 @@ impl Ledger {
         for key in gone {
             self.withdraw(key, now);
         }
-        for route in routes.into_values() {
-            self.announce(route, now);
+        for (key, route) in routes {
+            let known = self.desired.get_mut(&key);
+            if let Some(known) = known.filter(|known| known.announced && known.route == route) {
+                known.announced = false;
+                self.push(&key, Command::Announce);
+            } else {
+                self.announce(route, now);
+            }
         }
     }
 

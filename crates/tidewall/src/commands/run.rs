@@ -13,6 +13,7 @@ use sd_notify::NotifyState;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tidewall_capture::memory;
 use tidewall_engine::Policy;
 use tidewall_model::{AttackEvent, AttackEventKind, Prefix, Timestamp};
 use tracing::{error, info, warn};
@@ -83,6 +84,8 @@ enum Message {
 
 /// Runs the command.
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    // Before there is anything large, and while there is one thread.
+    memory::return_large_allocations();
     let Some(loaded) = load(args)? else { return Ok(ExitCode::from(2)) };
     log::start(args.log);
     let service = loaded.service.clone();
@@ -100,7 +103,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let prepared = Prepared::open(&loaded.respond, plan.service.state.as_deref())?;
     ours.extend(plan.service.state.iter().flat_map(|folder| state::belongings(folder)));
     if let Some(user) = &service.user {
-        let needs = privileges::needs(&plan, &loaded.respond);
+        let needs = privileges::needs(&plan);
         privileges::become_user(user, &ours, &needs)?;
     }
     tell_plan(&plan, &sources, &loaded.respond);
@@ -309,7 +312,10 @@ fn follow_addresses(args: &RunArgs, running: &mut Running, reason: &str) {
         Ok(plan) if live.networks() != plan.policy.networks => {
             info!("{reason}; ours are now {}", list(&plan.policy.networks));
             match live.reload(&plan) {
-                Ok(_) => _ = responder.reload(&loaded.respond, &plan.policy),
+                Ok(_) => match responder.reload(&loaded.respond, &plan.policy).as_str() {
+                    "" => {}
+                    said => info!("{said}"),
+                },
                 Err(error) => warn!("{}", live.explain(&error)),
             }
         }

@@ -199,7 +199,7 @@ impl Crew {
                 continue;
             }
             let write = |(file, post): &(StateFile, &Post)| {
-                post.memory().map(|image| file.write(image)).is_some()
+                post.memory().is_some_and(|image| file.write(image))
             };
             // A worker that does not answer has its reasons, and the files can wait.
             if workers.iter().all(write) {

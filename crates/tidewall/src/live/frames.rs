@@ -197,7 +197,11 @@ impl FrameTap {
         }
         let capture = Arc::new(Capture::new(wanted, most.min(MOST_FRAMES), until));
         for place in &meeting.places {
-            place.with(|store| store.followed.push(Arc::clone(&capture)));
+            place.with(|store| {
+                // A worker that sees nothing looks after nothing.
+                store.followed.retain(|known| known.wants_more());
+                store.followed.push(Arc::clone(&capture));
+            });
         }
         meeting.captures.retain(|known| known.upgrade().is_some_and(|c| c.wants_more()));
         meeting.captures.push(Arc::downgrade(&capture));

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use tidewall_capture::memory;
 use tidewall_engine::{Averages, Conductor, EngineStats, Observer, Policy, WindowView};
 use tidewall_model::{AttackEvent, Timestamp};
 
@@ -88,8 +87,6 @@ impl Judge {
 
     /// Runs until `stop`; then closes what is left.
     pub fn run(mut self, orders: &Receiver<Order>, stop: &AtomicBool) {
-        // What the conductor gives back is to leave the process.
-        memory::return_large_allocations();
         while !stop.load(Ordering::Relaxed) {
             match orders.recv_timeout(self.until_next_slice()) {
                 Ok(Order::Adopt(policy, shards)) => self.next = Some((*policy, shards)),

@@ -55,9 +55,9 @@ pub struct StateFile {
 
 impl StateFile {
     /// Has an image written some time. When the disk is so slow that many wait, this one is left
-    /// out: a newer one follows.
-    pub fn write(&self, bytes: Vec<u8>) {
-        _ = self.queue.try_send(Job::Write { path: self.path.clone(), bytes });
+    /// out, and a newer one follows: false.
+    pub fn write(&self, bytes: Vec<u8>) -> bool {
+        self.queue.try_send(Job::Write { path: self.path.clone(), bytes }).is_ok()
     }
 }
 

@@ -66,8 +66,11 @@ impl Post {
         self.settle(now);
         let said = changed.map(|changed| self.retell(changed, now)).unwrap_or_default();
         self.settle(now);
-        new.extend(actions?);
         let mut all = Vec::new();
+        match actions {
+            Ok(actions) => new.extend(actions),
+            Err(why) => all.push(format!("not every action could be started: {why:#}")),
+        }
         if !new.is_empty() {
             all.push(format!("what is done about attacks: {}", new.join(", ")));
         }
@@ -111,6 +114,10 @@ impl Post {
 
     /// Ends announcers that have left, and begins those that waited for that.
     pub(super) fn tend_outlets(&mut self, now: Timestamp) {
+        if self.prepared.is_some() {
+            // The change that follows at once goes by how they are now.
+            return;
+        }
         let leaving: Vec<(usize, Timestamp)> =
             self.outlets.iter().filter_map(|(id, outlet)| Some((id, outlet.leaving?))).collect();
         for (id, since) in leaving {

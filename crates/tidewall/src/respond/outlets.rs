@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::thread::{self, JoinHandle};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tidewall_actions::bgp::Next;
 use tidewall_model::Timestamp;
 use tracing::warn;
@@ -154,8 +154,15 @@ impl Outlets {
         steps: &mut Vec<Step>,
     ) -> anyhow::Result<()> {
         let Some(outlet) = self.list.get(&id) else { return Ok(()) };
-        if matches!(outlet.end, End::Awaiting(..)) {
-            // It begins with what holds by then.
+        if let End::Awaiting(_, trouble) = &outlet.end {
+            // It begins with what holds by then; what it takes over is where the old settings are.
+            if matches!(outlet.settings.relation(new), Relation::Elsewhere | Relation::Replaced) {
+                let name = &outlet.name;
+                if trouble.is_none() {
+                    bail!("{name} is still being taken over: reload again in some seconds");
+                }
+                warn!("{name} was not reached any more: look there whether it still has routes");
+            }
             steps.push(Step::Routes(id, new.clone()));
             return Ok(());
         }
@@ -265,6 +272,8 @@ impl Outlets {
     /// Ends all, and gives the threads in which they do.
     pub(super) fn end_all(&mut self, how: Ending) -> Vec<JoinHandle<()>> {
         for (id, outlet) in std::mem::take(&mut self.list) {
+            // Nobody will know of one that was on its way out.
+            let how = if outlet.leaving.is_some() { Ending::Removed } else { how };
             self.end(id, outlet, how);
         }
         self.ending.drain(..).map(|gone| gone.thread).collect()

@@ -77,14 +77,13 @@ pub(super) enum Relation<'a> {
 }
 
 impl Settings {
-    /// Protects what announcing itself depends on, as far as it lies in our networks: a route to a
-    /// peer or to a next hop would cut off its own withdrawal.
-    pub fn protect_announcers(&mut self, networks: &[Prefix]) {
+    /// Protects what announcing itself depends on: a route to a peer or to a next hop would cut off
+    /// its own withdrawal. What is not ours is protected, too: what is ours may change while we run.
+    pub fn protect_announcers(&mut self) {
         let hosts = self.announcers.iter().flat_map(AnnouncerSettings::addresses);
         let hosts = hosts.map(|address| Prefix::host(Address::from(address)));
-        let ours = hosts.filter(|host| networks.iter().any(|network| network.covers(*host)));
         let protected = &mut self.planner.rails.protected;
-        for host in ours {
+        for host in hosts {
             if !protected.iter().any(|prefix| prefix.covers(host)) {
                 protected.push(host);
             }

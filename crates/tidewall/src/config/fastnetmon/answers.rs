@@ -55,7 +55,7 @@ pub(super) fn settings(reference: &Reference, policy: &Policy, sink: &mut Sink) 
     ];
     let actions = actions.into_iter().flatten().collect();
     let mut settings = Settings { planner, actions, announcers, ..Settings::default() };
-    settings.protect_announcers(&policy.networks);
+    settings.protect_announcers();
     settings
 }
 
