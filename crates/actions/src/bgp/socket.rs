@@ -100,7 +100,7 @@ pub(super) fn share(listener: &TcpListener, shared: bool) -> io::Result<()> {
     SockRef::from(listener).set_reuse_port(shared)
 }
 
-/// Brings a socket that listens from the peers that it was for to those that it is for now.
+/// Changes for which peers a socket listens, from those before to the present ones.
 pub(super) fn listen_for(
     listener: &TcpListener,
     config: &ListenConfig,
