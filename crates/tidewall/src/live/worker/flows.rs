@@ -21,9 +21,9 @@ use crate::live::frames::{OpenTap, SeenFrame, WorkerTap};
 use crate::live::state::StateFile;
 
 /// The longest rest of a worker: a part of the detector's grace.
-const LONGEST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(4);
 /// The receive buffer lasts for the rest at this many bytes a second.
-const FASTEST: usize = 10_000_000_000;
+const FASTEST: usize = 5_000_000_000;
 
 /// Which collector reads a worker's datagrams.
 #[derive(Debug)]
