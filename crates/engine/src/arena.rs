@@ -235,6 +235,12 @@ impl HostArena {
         self.wide.clear();
     }
 
+    /// Adds entries of nobody.
+    #[cfg(test)]
+    pub fn add_empty(&mut self, count: usize) {
+        self.entries.resize(self.entries.len() + count, HostEntry::default());
+    }
+
     /// Is the entry with this number + 1 the host's?
     #[inline]
     pub fn is_at(&self, entry: u32, key: HostKey) -> bool {
@@ -362,6 +368,13 @@ impl HostArena {
         let Some(entry) = self.entries.get_mut(at) else { return };
         let counter = &mut entry.side_mut(side).flows;
         *counter = counter.saturating_add(flows);
+    }
+
+    /// Adds flows, each of an entry number × 2 + side, and each for so many.
+    pub fn count_flows(&mut self, flows: impl Iterator<Item = (u32, u32)>, weight: u32) {
+        for (entry, _) in flows {
+            self.add_flows(entry as usize / 2, entry as usize % 2, weight);
+        }
     }
 
     /// Sets the flows of every entry to zero, to be counted again.

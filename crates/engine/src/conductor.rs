@@ -14,6 +14,7 @@ use tidewall_model::{
 use crate::amplifiers::Amplifiers;
 use crate::arena::{HostKey, IN, Side};
 use crate::detector::{Detector, Moment, Notice};
+use crate::distinct::DistinctFlows;
 use crate::normal::{Normal, scatter};
 use crate::policy::Policy;
 use crate::samples::{Samples, describe, filter, is_filterable};
@@ -27,6 +28,9 @@ use crate::zones::Zones;
 /// Attacks that get filters at one moment; the others get theirs when they are told next. To search
 /// takes a millisecond or two, and an attack on a whole network must not delay its own detection.
 const MOST_FILTERED: usize = 8;
+
+/// Flows are never thinned to fewer than one tag in so many powers of two.
+const MOST_THINNED: u32 = 31;
 
 /// Shards, wherever they are.
 pub trait Shards {
@@ -112,6 +116,8 @@ pub struct Conductor {
     /// A host's traffic may be spread over several shards.
     parts: bool,
     spares: Vec<WindowSummary>,
+    /// The flows of each shard in the window that is read.
+    flows: Vec<DistinctFlows>,
     slack: Slack,
     /// Time in which nothing happened, since a window was closed or memory was given back.
     rested_ns: u64,
@@ -143,6 +149,7 @@ impl Conductor {
             amplifiers: Amplifiers::embedded(),
             parts,
             spares: (0..shards).map(|_| summary()).collect(),
+            flows: (0..shards).map(|_| DistinctFlows::new(policy.capacity.flows)).collect(),
             slack: Slack::default(),
             rested_ns: 0,
             detector: Detector::new(&policy, &zones),
@@ -168,6 +175,7 @@ impl Conductor {
     /// conductor goes on ([`Self::inherit`]).
     pub fn join(&mut self) -> Shard {
         self.spares.push(WindowSummary::new(&self.policy.capacity, self.zones.all().len()));
+        self.flows.push(DistinctFlows::new(self.policy.capacity.flows));
         self.parts = true;
         self.shard()
     }
@@ -221,6 +229,16 @@ impl Conductor {
             spare.give_back(&nothing, capacity, self.zones.dense());
         }
         shards.each(&mut |_, shard| shard.give_back(&nothing, capacity));
+        self.give_back_flows(&nothing);
+    }
+
+    /// Puts new sets in the place of those that have touched far more than is needed.
+    fn give_back_flows(&mut self, needed: &Sizes) {
+        for flows in &mut self.flows {
+            if flows.wastes(needed) {
+                *flows = DistinctFlows::new(self.policy.capacity.flows);
+            }
+        }
     }
 
     /// Was nothing counted since the window began, and is nothing watched?
@@ -287,32 +305,76 @@ impl Conductor {
         self.detector.refused()
     }
 
-    /// Thins every shard's flows as if they had shared one set, so that what is estimated does not
-    /// depend on the number of shards.
-    fn align_flows(shards: &mut dyn Shards) {
-        let (mut count, mut level, mut flows, mut most) = (0, 0, 0, 0);
+    /// Keeps the flows of all shards together within their bound, as if they had shared one log.
+    fn align_flows(&mut self, shards: &mut dyn Shards) {
+        let (mut count, mut level, mut most, mut bound, mut struck) = (0, 0, 0, 0, false);
         shards.each(&mut |_, shard| {
-            count += 1;
-            most = shard.flows().most();
-            level = level.max(shard.flows().level());
-            flows += shard.flows().len();
+            let flows = shard.flows();
+            count += flows.len();
+            struck |= flows.was_struck();
+            (most, bound) = (flows.most(), flows.bound());
         });
-        if count == 1 || (level == 0 && flows <= most) {
+        if count <= bound && !struck {
             return;
         }
-        let mut left_at = |level| {
+        let Some(distinct) = self.flows.first_mut() else { return };
+        shards.each(&mut |_, shard| {
+            shard.settle_flows(distinct);
+            level = level.max(shard.flows().level());
+        });
+        let level = level_for(most, level, |level| {
             let mut left = 0;
             shards.each(&mut |_, shard| left += shard.flows().len_at(level));
             left
-        };
-        while level < 31 && left_at(level) > most {
-            level += 1;
-        }
+        });
         shards.each(&mut |_, shard| shard.thin_flows(level));
     }
 
+    /// Counts the flows of these hosts, and of all that are watched, on every shard, thinned as if
+    /// all had shared one set.
+    fn count_flows_of(keys: &[HostKey], shards: &mut dyn Shards) {
+        let (mut count, mut level, mut left, mut most) = (0, 0, 0, 0);
+        shards.each(&mut |_, shard| {
+            shard.count_flows_of(keys);
+            let flows = shard.watched_flows();
+            count += 1;
+            level = level.max(flows.level());
+            left += flows.len();
+            most = flows.most();
+        });
+        if count == 1 || (level == 0 && left <= most) {
+            return;
+        }
+        let level = level_for(most, level, |level| {
+            let mut left = 0;
+            shards.each(&mut |_, shard| left += shard.watched_flows().len_at(level));
+            left
+        });
+        shards.each(&mut |_, shard| shard.thin_watched_flows(level));
+    }
+
+    /// Tells the flows of a closed window apart, and counts them for their hosts.
+    fn count_flows(&mut self, summaries: &mut [WindowSummary]) {
+        let (mut level, mut left, mut most) = (0, 0, 0);
+        for (flows, summary) in self.flows.iter_mut().zip(summaries.iter()) {
+            flows.refill(&summary.flows);
+            level = level.max(flows.level());
+            left += flows.len();
+            most = flows.most();
+        }
+        if left > most || level > 0 {
+            let left_at = |level| self.flows.iter().map(|flows| flows.len_at(level)).sum();
+            level = level_for(most, level, left_at);
+        }
+        for (flows, summary) in self.flows.iter_mut().zip(summaries) {
+            flows.thin_to(level);
+            summary.count_flows(flows);
+        }
+    }
+
     fn close_slice(&mut self, slice: u64, shards: &mut dyn Shards, observer: &mut impl Observer) {
-        Self::align_flows(shards);
+        self.align_flows(shards);
+        Self::count_flows_of(self.detector.watched(), shards);
         let now = Timestamp(slice.saturating_add(1).saturating_mul(self.slice_ns));
         let moment = Moment { index: slice, now };
         let watched = self.detector.watched();
@@ -332,6 +394,7 @@ impl Conductor {
         });
         let adopted = self.detector.adopt(hot, &self.zones);
         if !adopted.is_empty() {
+            Self::count_flows_of(&adopted, shards);
             let mut new: Vec<Reading> = adopted.iter().map(|key| Reading::zero(*key)).collect();
             shards.each(&mut |_, shard| {
                 for sum in &mut new {
@@ -362,7 +425,9 @@ impl Conductor {
             summaries.push(summary);
         });
         drop(spares);
-        let scan = Scan::of(&summaries, &self.zones, &self.policy.capacity, self.parts);
+        self.count_flows(&mut summaries);
+        let shared = self.parts.then_some((self.flows.as_slice(), &self.policy.capacity));
+        let scan = Scan::of(&summaries, &self.zones, shared);
         let notices = self.detector.end_window(moment, &readings, &scan, &self.policy, &self.zones);
         let zones = Arc::clone(&self.zones);
         let view = WindowView { start, length, scan: &scan, summaries: &summaries, zones: &zones };
@@ -377,6 +442,9 @@ impl Conductor {
             if let Some(needed) = &needed {
                 summary.give_back(needed, &self.policy.capacity, self.zones.dense());
             }
+        }
+        if let Some(needed) = &needed {
+            self.give_back_flows(needed);
         }
         self.spares = summaries;
     }
@@ -476,4 +544,9 @@ impl Conductor {
             }
         }
     }
+}
+
+/// The least level of thinning, from this one on, that leaves no more than so many tags.
+fn level_for(most: usize, least: u32, mut left_at: impl FnMut(u32) -> usize) -> u32 {
+    (least..MOST_THINNED).find(|level| left_at(*level) <= most).unwrap_or(MOST_THINNED)
 }

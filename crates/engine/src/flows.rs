@@ -7,17 +7,26 @@
 //! standard error sqrt((2^level - 1) / n): none below the capacity, 1.2 % for 100,000 flows of one
 //! host when 16 million are seen and one million are kept.
 
-use crate::prefetch::Prefetch;
+use crate::flow_log::{flow_item, flow_of};
 
 /// An empty slot. Entry numbers are stored plus one, so no stored value is zero.
 const EMPTY: u64 = 0;
 /// Smallest table: 4 KiB.
 const SMALLEST: usize = 512;
 
+/// An odd number without structure: 2^32 divided by the golden ratio.
+const SCATTER: u32 = 0x9e37_79b1;
+
+/// Does a level of thinning keep a tag?
+#[inline]
+pub const fn keeps(level: u32, tag: u32) -> bool {
+    tag & ((1 << level) - 1) == 0
+}
+
 /// A set of flows, each belonging to a counter entry and direction.
 #[derive(Clone, Debug)]
 pub struct FlowSet {
-    /// Open addressing by the tag's top bits; allocated once, untouched pages cost nothing.
+    /// Open addressing by the scattered tag; allocated once, untouched pages cost nothing.
     slots: Vec<u64>,
     /// Slots in use by this window: a power of two, at most `slots.len()`.
     size: usize,
@@ -41,7 +50,7 @@ pub enum Inserted {
 impl FlowSet {
     /// A set of at most about `capacity` flows.
     pub fn new(capacity: u32) -> Self {
-        let slots = ((capacity as usize).max(SMALLEST / 2) * 3 / 2).next_power_of_two();
+        let slots = Self::slots_of(capacity);
         Self {
             slots: vec![EMPTY; slots],
             size: SMALLEST.min(slots),
@@ -49,6 +58,16 @@ impl FlowSet {
             level: 0,
             moved: Vec::with_capacity(Self::limit(slots) + 1),
         }
+    }
+
+    const fn slots_of(capacity: u32) -> usize {
+        let least = if capacity as usize > SMALLEST / 2 { capacity as usize } else { SMALLEST / 2 };
+        (least * 3 / 2).next_power_of_two()
+    }
+
+    /// Most tags that can be kept by a set of this capacity.
+    pub const fn most_of(capacity: u32) -> usize {
+        Self::limit(Self::slots_of(capacity))
     }
 
     /// Most entries in a table of `size` slots: two thirds.
@@ -88,14 +107,13 @@ impl FlowSet {
 
     /// Tags that would be left at a level.
     pub fn len_at(&self, level: u32) -> usize {
-        let mask = (1u32 << level) - 1;
-        self.iter().filter(|(_, tag)| tag & mask == 0).count()
+        self.iter().filter(|(_, tag)| keeps(level, *tag)).count()
     }
 
     /// Is the tag among those that are kept at the set's level?
     #[inline]
     pub const fn keeps(&self, tag: u32) -> bool {
-        tag & ((1 << self.level) - 1) == 0
+        keeps(self.level, tag)
     }
 
     /// Flows of `entry` are tags; is this one new?
@@ -104,7 +122,7 @@ impl FlowSet {
         if !self.keeps(tag) {
             return Inserted::No;
         }
-        let item = u64::from(tag) << 32 | u64::from(entry + 1);
+        let item = flow_item(entry, tag);
         let mut at = self.home(tag);
         let slots = &mut self.slots[..self.size];
         loop {
@@ -126,20 +144,10 @@ impl FlowSet {
         if self.len <= Self::limit(self.size) { Inserted::New(self.weight()) } else { self.grow() }
     }
 
-    /// Asks for the slot that `tag` would use, if it is kept: without a branch on that, since
-    /// chance decides it.
-    #[inline]
-    pub fn prefetch(&self, tag: u32, prefetch: impl Prefetch) {
-        let at = if self.keeps(tag) { self.home(tag) } else { 0 };
-        if let Some(slot) = self.slots.get(at) {
-            prefetch.prefetch(slot);
-        }
-    }
-
     /// All kept flows: (entry, tag).
     pub fn iter(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         let used = self.slots[..self.size].iter().filter(|item| **item != EMPTY);
-        used.map(|item| ((*item as u32) - 1, (*item >> 32) as u32))
+        used.map(|item| flow_of(*item))
     }
 
     /// Empties the set for a new window, and shrinks to what the last one needed.
@@ -189,9 +197,10 @@ impl FlowSet {
         self.moved = moved;
     }
 
+    /// Flows also come in the order of their tags, from another set: they must not crowd one end.
     #[inline]
     fn home(&self, tag: u32) -> usize {
-        ((u64::from(tag) * self.size as u64) >> 32) as usize
+        ((u64::from(tag.wrapping_mul(SCATTER)) * self.size as u64) >> 32) as usize
     }
 
     /// Where the item is, or the empty slot where it belongs.

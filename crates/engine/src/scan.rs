@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use tidewall_model::TrafficCounters;
 
 use crate::arena::{HostKey, IN, OUT};
+use crate::distinct::DistinctFlows;
 use crate::flows::{FlowSet, Inserted};
 use crate::policy::Capacity;
 use crate::shard::{Reading, WindowSummary, ZoneEntry};
@@ -24,13 +25,12 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Reads the summaries of one window. `parts` says that a host's traffic may be spread over
-    /// several of them.
+    /// Reads the summaries of one window. Where a host's traffic may be spread over several of them,
+    /// `shared` has the flows of each.
     pub fn of(
         summaries: &[WindowSummary],
         zones: &Zones,
-        capacity: &Capacity,
-        parts: bool,
+        shared: Option<(&[DistinctFlows], &Capacity)>,
     ) -> Self {
         let mut scan = Self::default();
         // Screening adds flows to the zones' entries: they must be there.
@@ -43,8 +43,8 @@ impl Scan {
             }
             scan.screen(summary, zones);
         }
-        if parts && summaries.len() > 1 {
-            scan.sum_parts(summaries, capacity);
+        if let Some((flows, capacity)) = shared.filter(|_| summaries.len() > 1) {
+            scan.sum_parts(summaries, flows, capacity);
         }
         for sides in scan.zones.values() {
             scan.totals[0].flows += sides[IN].counters.flows;
@@ -92,15 +92,20 @@ impl Scan {
     }
 
     /// Candidates' sums when each shard saw a part of a host: counters add up, flows are united.
-    fn sum_parts(&mut self, summaries: &[WindowSummary], capacity: &Capacity) {
+    fn sum_parts(
+        &mut self,
+        summaries: &[WindowSummary],
+        flows: &[DistinctFlows],
+        capacity: &Capacity,
+    ) {
         for (key, reading) in &mut self.candidates {
             *reading = Reading::zero(*key);
         }
         let mut united = FlowSet::new(capacity.flows);
         let numbers: BTreeMap<HostKey, u32> = self.candidates.keys().copied().zip(0..).collect();
         let mut counts = vec![0u64; numbers.len() * 2];
-        for summary in summaries {
-            united.thin_to(summary.flows.level());
+        for (summary, flows) in summaries.iter().zip(flows) {
+            united.thin_to(flows.level());
             let mut number_of = vec![u32::MAX; summary.hosts.len()];
             for (at, entry) in summary.hosts.entries().iter().enumerate() {
                 let key = entry.key();
@@ -111,7 +116,7 @@ impl Scan {
                     sum.merge(&summary.reading(at));
                 }
             }
-            for (entry, tag) in summary.flows.iter() {
+            for (entry, tag) in flows.iter() {
                 let number = number_of[entry as usize / 2];
                 if number != u32::MAX {
                     unite(&mut united, &mut counts, number * 2 + entry % 2, tag);

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tidewall_model::{Direction, DropCounters, FlowRecord, Fragment, TrafficCounters};
 
 use crate::arena::{HostArena, HostIndex, HostKey, IN, OUT, Place, Side};
-use crate::flows::{FlowSet, Inserted};
+use crate::distinct::DistinctFlows;
+use crate::flow_log::{FlowLog, flow_item};
+use crate::flows::FlowSet;
 use crate::policy::{Capacity, Policy};
 use crate::prefetch::{Load, Prefetch};
 use crate::recent::Recent;
@@ -16,8 +18,10 @@ use crate::whitelist::Rules;
 use crate::zones::{FlowTuple, Zones};
 
 mod screen;
+mod watched;
 
 use screen::Screen;
+use watched::WatchedFlows;
 
 /// Records that are looked up together, so that their cache misses overlap.
 const CHUNK: usize = 64;
@@ -54,10 +58,12 @@ pub struct WindowSummary {
     pub zones: Vec<ZoneEntry>,
     /// All traffic by direction (in the order of [`Direction::ALL`]), without flows.
     pub totals: [Tallies; 4],
-    /// Flows of the hosts: entry number × 2 + side, and tag.
-    pub flows: FlowSet,
+    /// Flows of the hosts as they came: entry number × 2 + side, and tag.
+    pub flows: FlowLog,
     /// The hosts that the detector asked for, in its order.
     pub watched: Vec<Reading>,
+    /// The flows of some hosts were counted while it ran.
+    has_counts: bool,
     /// The most that its tables have held.
     touched: Sizes,
     /// On the way to the shard an index to go on with, on the way back the one it had.
@@ -126,6 +132,7 @@ pub struct Shard {
     zone_index: Vec<u32>,
     window: WindowSummary,
     hot: Vec<HostKey>,
+    watched: WatchedFlows,
     recent: Recent,
     scratch: Box<Scratch>,
     stats: ShardStats,
@@ -162,9 +169,8 @@ struct Scratch {
     sides: [u8; HITS],
     hits: [Hit; HITS],
     count: usize,
-    /// Positions of the hits whose flows are kept, and how many these are.
-    kept: [u8; HITS],
-    kept_count: usize,
+    /// Flows of the hits that may be new.
+    flows: [u64; HITS],
 }
 
 impl Default for Scratch {
@@ -175,8 +181,7 @@ impl Default for Scratch {
             sides: [0; HITS],
             hits: [Hit::default(); HITS],
             count: 0,
-            kept: [0; HITS],
-            kept_count: 0,
+            flows: [0; HITS],
         }
     }
 }
@@ -192,6 +197,7 @@ impl Shard {
             zone_index: vec![0; zones.all().len()],
             window: WindowSummary::new(&policy.capacity, zones.all().len()),
             hot: Vec::with_capacity(policy.capacity.hosts as usize),
+            watched: WatchedFlows::new(policy.capacity.flows),
             recent: Recent::new(policy.capacity.recent),
             scratch: Box::default(),
             stats: ShardStats::default(),
@@ -243,7 +249,6 @@ impl Shard {
         self.count_hosts();
         if self.flows {
             self.list_flows();
-            self.count_flows();
         }
     }
 
@@ -308,11 +313,10 @@ impl Shard {
         }
     }
 
-    /// Makes the hits of the listed sides, and asks for their places in the index and among the
-    /// flows.
+    /// Makes the hits of the listed sides, and asks for their places in the index.
     #[inline(never)]
     fn find_hosts(&mut self, chunk: &[FlowRecord], prefetch: impl Prefetch) {
-        let Self { zones, flows: counts_flows, index, window, scratch, .. } = self;
+        let Self { zones, index, scratch, .. } = self;
         let zones: &Zones = zones;
         let scratch = &mut **scratch;
         for (hit, listed) in scratch.hits.iter_mut().zip(&scratch.sides[..scratch.count]) {
@@ -341,9 +345,6 @@ impl Shard {
             hit.side = side as u8;
             hit.in_flow = record.fragment != Fragment::Later;
             index.prefetch(hit.place, prefetch);
-            if *counts_flows {
-                window.flows.prefetch(hit.tag, prefetch);
-            }
         }
     }
 
@@ -409,38 +410,23 @@ impl Shard {
         }
     }
 
-    /// Lists the hits whose flow may be new.
+    /// Writes down the flows that may be new.
     #[inline(never)]
     fn list_flows(&mut self) {
-        let Self { window, scratch, .. } = self;
-        let Scratch { hits, count, kept, kept_count, .. } = &mut **scratch;
+        let Self { window, scratch, watched, .. } = self;
+        let Scratch { hits, count, flows, .. } = &mut **scratch;
         let mut listed = 0;
         // Without a branch on the tag: chance decides when flows are thinned. A later fragment is
         // not the flow that its host was seen with: it may have the tag of one without ports.
-        for (at, hit) in hits[..*count].iter().enumerate() {
+        for hit in &hits[..*count] {
             let entry = if hit.in_flow { hit.entry } else { 0 };
             let is_other = window.hosts.follow(entry, hit.tag);
-            kept[listed % HITS] = at as u8;
+            let number = entry.wrapping_sub(1).wrapping_mul(2).wrapping_add(u32::from(hit.side));
+            flows[listed % HITS] = flow_item(number, hit.tag);
             listed += usize::from(is_other & window.flows.keeps(hit.tag));
         }
-        *kept_count = listed;
-    }
-
-    /// Adds the listed flows to the set, and the new ones to their hosts.
-    #[inline(never)]
-    fn count_flows(&mut self) {
-        let Self { window, scratch, .. } = self;
-        for at in &scratch.kept[..scratch.kept_count] {
-            let hit = &scratch.hits[usize::from(*at) % HITS];
-            let Some(at) = hit.entry.checked_sub(1) else { continue };
-            let side = u32::from(hit.side);
-            match window.flows.insert(at * 2 + side, hit.tag) {
-                Inserted::No => {}
-                Inserted::New(weight) => {
-                    window.hosts.add_flows(at as usize, side as usize, weight);
-                }
-                Inserted::Thinned => window.recount_flows(),
-            }
+        if window.flows.add(&flows[..listed.min(HITS)]) {
+            watched.read_again();
         }
     }
 
@@ -452,7 +438,8 @@ impl Shard {
         out.watched.extend(watched.iter().map(|key| self.read(*key)));
     }
 
-    /// Counters of a host since the window began.
+    /// Counters of a host since the window began; its flows as far as [`Self::count_flows_of`]
+    /// has counted them.
     pub fn read(&self, key: HostKey) -> Reading {
         let hosts = &self.window.hosts;
         match self.index.find(hosts, self.zones.place(key), key) {
@@ -461,17 +448,41 @@ impl Shard {
         }
     }
 
+    /// Counts the flows that these hosts have had since the window began, and those of all hosts
+    /// that were named since.
+    pub fn count_flows_of(&mut self, keys: &[HostKey]) {
+        let Self { zones, index, window, watched, .. } = self;
+        let WindowSummary { hosts, flows, .. } = window;
+        let find = |key: &HostKey| index.find(hosts, zones.place(*key), *key);
+        let entries: Vec<usize> = keys.iter().filter_map(find).collect();
+        watched.count(entries.into_iter(), flows, hosts);
+    }
+
+    /// The flows of the hosts that are watched.
+    pub const fn watched_flows(&self) -> &FlowSet {
+        self.watched.set()
+    }
+
+    /// Thins the flows of the hosts that are watched, as if all shards had shared one set.
+    pub fn thin_watched_flows(&mut self, level: u32) {
+        self.watched.thin_to(level, &mut self.window.hosts);
+    }
+
     /// The flows of the window.
-    pub const fn flows(&self) -> &FlowSet {
+    pub const fn flows(&self) -> &FlowLog {
         &self.window.flows
     }
 
-    /// Thins the flows of the window, as if all shards had shared one set.
+    /// Strikes out the repeats among the flows of the window; `distinct` helps.
+    pub fn settle_flows(&mut self, distinct: &mut DistinctFlows) {
+        self.window.flows.settle(distinct);
+        self.watched.read_again();
+    }
+
+    /// Thins the flows of the window, as if all shards had shared one log.
     pub fn thin_flows(&mut self, level: u32) {
-        if level > self.window.flows.level() {
-            self.window.flows.thin_to(level);
-            self.window.recount_flows();
-        }
+        self.window.flows.thin_to(level);
+        self.watched.read_again();
     }
 
     /// Zones that were seen since the window began.
@@ -486,10 +497,12 @@ impl Shard {
             self.zone_index[entry.zone as usize] = 0;
         }
         self.window.watched.clear();
+        self.count_flows_of(watched);
         for key in watched {
             let reading = self.read(*key);
             self.window.watched.push(reading);
         }
+        self.window.has_counts = self.watched.clear();
         match &mut spare.index {
             Some(fresh) => std::mem::swap(&mut self.index, fresh),
             None => self.index.clear(),
@@ -534,8 +547,9 @@ impl WindowSummary {
             hosts: HostArena::with_capacity(capacity.hosts),
             zones: Vec::with_capacity(zones),
             totals: Default::default(),
-            flows: FlowSet::new(capacity.flows),
+            flows: FlowLog::new(capacity.flows),
             watched: Vec::new(),
+            has_counts: false,
             touched: Sizes::default(),
             index: None,
         }
@@ -543,7 +557,7 @@ impl WindowSummary {
 
     /// Sizes of its tables.
     pub fn sizes(&self) -> Sizes {
-        Sizes { hosts: self.hosts.len(), places: self.flows.size() }
+        Sizes { hosts: self.hosts.len(), places: self.flows.longest() }
     }
 
     /// Puts new tables in the place of empty ones that touched far more than is needed. With a new
@@ -555,7 +569,7 @@ impl WindowSummary {
             self.touched.hosts = 0;
         }
         if self.touched.wastes_places(needed) {
-            self.flows = FlowSet::new(capacity.flows);
+            self.flows = FlowLog::new(capacity.flows);
             self.touched.places = 0;
         }
     }
@@ -569,6 +583,7 @@ impl WindowSummary {
         self.totals = Default::default();
         self.flows.clear();
         self.watched.clear();
+        self.has_counts = false;
     }
 
     /// Counters of an entry.
@@ -592,13 +607,12 @@ impl WindowSummary {
         *position as usize - 1
     }
 
-    #[cold]
-    fn recount_flows(&mut self) {
-        self.hosts.reset_flows();
-        let weight = self.flows.weight();
-        for (entry, _) in self.flows.iter() {
-            self.hosts.add_flows(entry as usize / 2, entry as usize % 2, weight);
+    /// Sets the flows of all hosts.
+    pub fn count_flows(&mut self, flows: &DistinctFlows) {
+        if std::mem::take(&mut self.has_counts) {
+            self.hosts.reset_flows();
         }
+        self.hosts.count_flows(flows.iter(), flows.weight());
     }
 }
 
