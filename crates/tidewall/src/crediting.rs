@@ -29,6 +29,24 @@ impl Creditor {
         }
     }
 
+    /// As [`Self::take`], with `seq` for the record's number. Each arm makes its own copy: one that
+    /// both share lies in memory, written in small pieces and read in large ones, for which the
+    /// processor waits.
+    #[expect(clippy::inline_always, reason = "a record that is copied costs as much as making it")]
+    #[inline(always)]
+    pub fn take_as(
+        &mut self,
+        seq: u64,
+        record: &FlowRecord,
+        lasted_ms: u32,
+        out: &mut Vec<FlowRecord>,
+    ) {
+        match &mut self.0 {
+            None => out.push(FlowRecord { seq, ..*record }),
+            Some(spreader) => spread(spreader, FlowRecord { seq, ..*record }, lasted_ms, out),
+        }
+    }
+
     /// Adds what counts by `now`. When it gives true, more does: take what is in `out` away and
     /// call again.
     #[inline]
@@ -48,4 +66,9 @@ impl Creditor {
     pub fn not_spread(&self) -> u64 {
         self.0.as_ref().map_or(0, |spreader| spreader.not_spread())
     }
+}
+
+#[inline(never)]
+fn spread(spreader: &mut Spreader, record: FlowRecord, lasted_ms: u32, out: &mut Vec<FlowRecord>) {
+    spreader.push(record, Duration::from_millis(lasted_ms.into()), out);
 }

@@ -117,12 +117,20 @@ impl Lasted {
 
 impl Clock {
     /// How long the flow of a record lasted.
-    #[inline]
-    pub(super) fn lasted(&self, times: Times, values: &Values) -> Lasted {
-        let (start, end) = (values.get(Slot::Start), values.get(Slot::End));
+    #[expect(clippy::inline_always, reason = "called for each record, from one place")]
+    #[inline(always)]
+    pub(super) fn lasted(&self, times: Times, values: Values<'_>) -> Lasted {
+        let both = || (values.get(Slot::Start), values.get(Slot::End));
         match (times.start, times.end) {
-            (Unit::Uptime, Unit::Uptime) => Self::between_uptimes(start as u32, end as u32),
-            (Unit::Milliseconds, Unit::Milliseconds) if start != 0 && end != 0 => {
+            (Unit::Uptime, Unit::Uptime) => {
+                let (start, end) = both();
+                Self::between_uptimes(start as u32, end as u32)
+            }
+            (Unit::Milliseconds, Unit::Milliseconds) => {
+                let (start, end) = both();
+                if start == 0 || end == 0 {
+                    return self.lasted_by_dates(times, values);
+                }
                 Lasted::of(end.wrapping_sub(start) as i64)
             }
             (Unit::Absent, Unit::Absent) if times.duration == Unit::Absent => Lasted::default(),
@@ -137,7 +145,7 @@ impl Clock {
     }
 
     #[inline(never)]
-    fn lasted_by_dates(&self, times: Times, values: &Values) -> Lasted {
+    fn lasted_by_dates(&self, times: Times, values: Values<'_>) -> Lasted {
         let told = match times.duration {
             Unit::ForMilliseconds => Some(values.get(Slot::Duration)),
             Unit::ForMicroseconds => Some(values.get(Slot::Duration) / 1_000),
@@ -156,7 +164,7 @@ impl Clock {
 
     /// Start and end of the flow of a record, as far as they are known, with a duration that is
     /// clamped already.
-    pub(super) fn span(&self, times: Times, values: &Values, lasted: Lasted) -> Span {
+    pub(super) fn span(&self, times: Times, values: Values<'_>, lasted: Lasted) -> Span {
         let Span { start, end } = self.dates(times, values);
         let uptimes = times.start == Unit::Uptime && times.end == Unit::Uptime;
         match (start, end) {
@@ -173,7 +181,7 @@ impl Clock {
 
     /// Start and end as they are told. Where a record has no end, the event that it is about is
     /// the end; an observation without any start is both.
-    fn dates(&self, times: Times, values: &Values) -> Span {
+    fn dates(&self, times: Times, values: Values<'_>) -> Span {
         let date = |unit, slot| self.date(unit, values.get(slot), values);
         let observed = date(times.observed, Slot::Observed);
         let start = date(times.start, Slot::Start);
@@ -186,7 +194,7 @@ impl Clock {
     }
 
     /// The moment that a number stands for. Zero is no date.
-    fn date(&self, unit: Unit, number: u64, values: &Values) -> Option<Timestamp> {
+    fn date(&self, unit: Unit, number: u64, values: Values<'_>) -> Option<Timestamp> {
         let scaled = |factor: u64| (number != 0).then(|| number.saturating_mul(factor));
         let nanoseconds = match unit {
             Unit::Absent | Unit::ForMilliseconds | Unit::ForMicroseconds => None,

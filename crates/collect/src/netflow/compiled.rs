@@ -1,7 +1,7 @@
-//! A template as records are read through it: a short list of where each number that means
-//! something lies, made once. Reading a record fills an array of numbers on the stack; which
-//! element feeds which of them, and what takes precedence where a template says a thing twice, has
-//! been decided before the first record comes.
+//! A template as records are read through it: for each number that means something, where it lies
+//! in a record, worked out once. A number is read from the record when it is asked for; which
+//! element feeds it, and what takes precedence where a template says a thing twice, has been
+//! decided before the first record comes.
 
 use tidewall_wire::netflow::{
     Element, Fields, Place, Plan, Role, Template, TemplateKind, VARIABLE_LENGTH, read_uint,
@@ -10,7 +10,7 @@ use tidewall_wire::netflow::{
 use super::clock::{Times, Unit};
 use super::templates::Compile;
 
-/// Numbers that a record can hold, each with its place in [`Values`].
+/// Numbers that a record can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Slot {
@@ -104,64 +104,86 @@ impl Slots {
     }
 }
 
-/// Only for those who want the details of a flow.
-const DETAIL: Slots = Slots::of([
-    Slot::OutputIf,
-    Slot::SrcAs,
-    Slot::DstAs,
-    Slot::NextHop4,
-    Slot::NextHop6,
-    Slot::SrcMac,
-    Slot::DstMac,
-    Slot::Tos,
-]);
-
 /// The numbers of one record. What its template does not have is 0.
-#[derive(Clone, Debug)]
-pub(super) struct Values([u64; SLOTS]);
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Values<'a> {
+    picks: &'a [Pick; SLOTS],
+    record: &'a [u8],
+}
 
-impl Values {
-    pub(super) const fn new() -> Self {
-        Self([0; SLOTS])
-    }
-
+impl<'a> Values<'a> {
     #[inline]
-    pub(super) fn get(&self, slot: Slot) -> u64 {
-        self.0.get(slot as usize).copied().unwrap_or(0)
+    pub(super) fn get(self, slot: Slot) -> u64 {
+        self.at(slot as usize)
     }
 
     /// The IPv6 address whose upper half is in `slot`.
     #[inline]
-    pub(super) fn address(&self, slot: Slot) -> u128 {
-        let low = self.0.get(slot as usize + 1).copied().unwrap_or(0);
-        u128::from(self.get(slot)) << 64 | u128::from(low)
+    pub(super) fn address(self, slot: Slot) -> u128 {
+        u128::from(self.get(slot)) << 64 | u128::from(self.at(slot as usize + 1))
+    }
+
+    /// The last byte of a number.
+    #[inline]
+    pub(super) fn byte(self, slot: Slot) -> u8 {
+        let Some(&[.., byte]) = self.until(slot) else { return 0 };
+        byte
+    }
+
+    /// The last two bytes of a number that has as many: see [`is_narrow`].
+    #[inline]
+    pub(super) fn two_bytes(self, slot: Slot) -> u16 {
+        let Some(&[.., a, b]) = self.until(slot) else { return 0 };
+        u16::from_be_bytes([a, b])
+    }
+
+    /// The last four bytes of a number that has as many: see [`is_narrow`].
+    #[inline]
+    pub(super) fn four_bytes(self, slot: Slot) -> u32 {
+        let Some(&[.., a, b, c, d]) = self.until(slot) else { return 0 };
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    /// The record as far as the end of a number.
+    #[inline]
+    fn until(self, slot: Slot) -> Option<&'a [u8]> {
+        self.picks.get(slot as usize)?.until(self.record)
+    }
+
+    #[inline]
+    fn at(self, place: usize) -> u64 {
+        self.picks.get(place).map_or(0, |pick| pick.read(self.record))
+    }
+}
+
+/// Is a number shorter than [`Values`] reads it? RFC 7011 §6.2 allows that, and few do it.
+const fn is_narrow(slot: Slot, length: u16) -> bool {
+    match slot {
+        Slot::Src4 | Slot::Dst4 => length < 4,
+        Slot::SrcPort | Slot::DstPort | Slot::Vlan | Slot::FragmentOffset => length < 2,
+        _ => false,
+    }
+}
+
+/// The numbers of a record that had to be gathered, each in eight bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Gathered([[u8; Pick::WINDOW]; SLOTS]);
+
+impl Gathered {
+    pub(super) const fn new() -> Self {
+        Self([[0; Pick::WINDOW]; SLOTS])
     }
 
     #[inline]
     fn set(&mut self, at: u8, value: u64) {
-        // The remainder says what is so anyway, and spares a branch.
-        if let Some(slot) = self.0.get_mut(usize::from(at) % SLOTS) {
-            *slot = value;
-        }
-    }
-
-    /// Reads a record of fixed length.
-    #[inline]
-    pub(super) fn fill(&mut self, steps: &[Step], record: &[u8]) {
-        for step in steps {
-            let begin = usize::from(step.offset);
-            let window = record.get(begin..begin + usize::from(Step::WINDOW));
-            let window = window.and_then(|window| window.first_chunk());
-            // Steps were made for records of this length.
-            let Some(window) = window else { continue };
-            let number = u64::from_be_bytes(*window) >> step.right;
-            self.set(step.slot, number & step.mask);
+        if let Some(slot) = self.0.get_mut(usize::from(at)) {
+            *slot = value.to_be_bytes();
         }
     }
 
     /// Reads a record of any kind, and gives the packet bytes that are in it. A value that is no
     /// number is 0: nothing of the record before may stay.
-    pub(super) fn fill_by_field<'a>(
+    pub(super) fn fill<'a>(
         &mut self,
         targets: &[Option<Slot>],
         fields: Fields<'a, '_>,
@@ -181,28 +203,81 @@ impl Values {
         }
         section
     }
+
+    /// Takes all numbers of another record.
+    pub(super) fn copy(&mut self, values: Values<'_>) {
+        for (at, slot) in self.0.iter_mut().enumerate() {
+            *slot = values.at(at).to_be_bytes();
+        }
+    }
+
+    pub(super) const fn values(&self) -> Values<'_> {
+        Values { picks: &Pick::GATHERED, record: self.0.as_flattened() }
+    }
 }
 
-/// One number of a record of fixed length: an eight-byte window that has it, what to shift out
-/// behind it, and which bits are left then.
+/// Where one number is in a record of fixed length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Step {
-    mask: u64,
-    offset: u16,
-    right: u8,
-    slot: u8,
+struct Pick {
+    /// Of its bytes.
+    last: u16,
+    /// How many of its bytes, modulo 8, it has.
+    length: u8,
 }
 
-impl Step {
-    const WINDOW: u16 = 8;
+impl Pick {
+    const WINDOW: usize = 8;
 
-    /// `length` is 1 to 8, and the record has at least 8 bytes.
-    fn new(slot: u8, offset: u16, length: u16, record_length: u16) -> Self {
-        let window = offset.min(record_length - Self::WINDOW);
-        // The number ends as many bytes before the end of the window as are behind it there.
-        let right = (window + Self::WINDOW - offset - length) * 8;
-        let mask = u64::MAX >> ((Self::WINDOW - length) * 8);
-        Self { mask, offset: window, right: right as u8, slot }
+    /// Behind the end of any record: a datagram has a header too.
+    const ABSENT: Self = Self { last: u16::MAX, length: 0 };
+
+    /// Of [`Gathered`].
+    const GATHERED: [Self; SLOTS] = {
+        let (mut picks, mut end) = ([Self::ABSENT; SLOTS], 0);
+        let mut rest = picks.as_mut_slice();
+        while let Some((first, behind)) = rest.split_first_mut() {
+            end += Self::WINDOW as u16;
+            *first = Self { last: end - 1, length: 0 };
+            rest = behind;
+        }
+        picks
+    };
+
+    /// `length` is 1 to 8.
+    const fn new(offset: u16, length: u16) -> Self {
+        Self { last: offset + (length - 1), length: length as u8 % Self::WINDOW as u8 }
+    }
+
+    /// The record as far as the end of the number.
+    #[inline]
+    fn until(self, record: &[u8]) -> Option<&[u8]> {
+        record.get(..usize::from(self.last) + 1)
+    }
+
+    #[inline]
+    fn read(self, record: &[u8]) -> u64 {
+        const MASKS: [u64; Pick::WINDOW] = [
+            u64::MAX,
+            0xff,
+            0xffff,
+            0xff_ffff,
+            0xffff_ffff,
+            0xff_ffff_ffff,
+            0xffff_ffff_ffff,
+            0xff_ffff_ffff_ffff,
+        ];
+        let mask = MASKS.get(usize::from(self.length) % Self::WINDOW).map_or(0, |mask| *mask);
+        let Some(until) = self.until(record) else { return 0 };
+        match until.last_chunk() {
+            Some(window) => u64::from_be_bytes(*window) & mask,
+            None => Self::at_start(until) & mask,
+        }
+    }
+
+    /// Of a record of which less than a window is before the end of the number.
+    #[inline(never)]
+    fn at_start(until: &[u8]) -> u64 {
+        until.iter().fold(0, |number, &byte| number << 8 | u64::from(byte))
     }
 }
 
@@ -219,11 +294,11 @@ pub(super) enum SectionKind {
 #[derive(Debug)]
 pub(super) struct Form {
     pub(super) plan: Plan,
-    /// Length of every record, where the steps can read it.
+    /// Length of every record, where the picks can read it.
     pub(super) length: Option<usize>,
-    steps: Box<[Step]>,
-    /// How many of the steps are for what is counted; the others are for the details.
-    counted: usize,
+    picks: [Pick; SLOTS],
+    /// Must its numbers be gathered first?
+    pub(super) narrow: bool,
     /// What each field of the plan feeds.
     pub(super) targets: Box<[Option<Slot>]>,
     present: Slots,
@@ -238,10 +313,10 @@ impl Form {
         self.present.0 & slots.0 != 0
     }
 
-    /// The steps for all that is wanted.
+    /// The numbers of a record of [`Self::length`].
     #[inline]
-    pub(super) fn steps(&self, detail: bool) -> &[Step] {
-        if detail { &self.steps } else { self.steps.get(..self.counted).unwrap_or(&self.steps) }
+    pub(super) const fn values<'a>(&'a self, record: &'a [u8]) -> Values<'a> {
+        Values { picks: &self.picks, record }
     }
 }
 
@@ -252,8 +327,8 @@ impl Compile for Form {
             return Self {
                 plan,
                 length: None,
-                steps: Box::default(),
-                counted: 0,
+                picks: [Pick::ABSENT; SLOTS],
+                narrow: false,
                 targets: Box::default(),
                 present: Slots::default(),
                 times: Times::default(),
@@ -263,10 +338,13 @@ impl Compile for Form {
         let places: Vec<Place> = plan.places().collect();
         let chosen = choose(&places);
         let mut form = Self {
-            length: plan.fixed_length().filter(|&length| length >= Step::WINDOW).map(usize::from),
+            length: plan
+                .fixed_length()
+                .filter(|&length| usize::from(length) >= Pick::WINDOW)
+                .map(usize::from),
             plan,
-            steps: Box::default(),
-            counted: 0,
+            picks: [Pick::ABSENT; SLOTS],
+            narrow: false,
             targets: chosen.iter().map(|chosen| chosen.map(|(slot, _)| slot)).collect(),
             present: Slots::default(),
             times: Times::default(),
@@ -286,31 +364,36 @@ impl Compile for Form {
         if form.section.is_some() {
             form.length = None;
         }
-        if let Some(length) = form.length {
-            let (steps, counted) = steps(&places, &form.targets, length as u16);
-            (form.steps, form.counted) = (steps, counted);
+        if form.length.is_some() {
+            let narrow = |(place, slot): (&Place, &Option<Slot>)| {
+                slot.is_some_and(|slot| is_narrow(slot, place.length))
+            };
+            form.narrow = places.iter().zip(&form.targets).any(narrow);
+            form.picks = picks(&places, &form.targets);
         }
         form
     }
 }
 
-/// The steps for the chosen fields, those for details last, and how many are not.
-fn steps(places: &[Place], targets: &[Option<Slot>], length: u16) -> (Box<[Step]>, usize) {
-    let (mut counted, mut detail) = (Vec::new(), Vec::new());
+/// Where the numbers of the chosen fields are.
+fn picks(places: &[Place], targets: &[Option<Slot>]) -> [Pick; SLOTS] {
+    let mut picks = [Pick::ABSENT; SLOTS];
+    let mut put = |at: usize, pick| {
+        if let Some(place) = picks.get_mut(at) {
+            *place = pick;
+        }
+    };
     for (place, slot) in places.iter().zip(targets) {
         let Some(slot) = *slot else { continue };
-        let steps = if DETAIL.0 & Slots::of([slot]).0 == 0 { &mut counted } else { &mut detail };
-        let at = slot as u8;
+        let at = slot as usize;
         if is_long(slot) {
-            steps.push(Step::new(at, place.offset, 8, length));
-            steps.push(Step::new(at + 1, place.offset + 8, 8, length));
+            put(at, Pick::new(place.offset, 8));
+            put(at + 1, Pick::new(place.offset + 8, 8));
         } else {
-            steps.push(Step::new(at, place.offset, place.length, length));
+            put(at, Pick::new(place.offset, place.length));
         }
     }
-    let first = counted.len();
-    counted.append(&mut detail);
-    (counted.into(), first)
+    picks
 }
 
 const fn is_long(slot: Slot) -> bool {

@@ -29,7 +29,7 @@ pub(super) struct LastUpdate {
 }
 
 impl LastUpdate {
-    fn of(values: &Values) -> Self {
+    fn of(values: Values<'_>) -> Self {
         let both = |a, b| [values.get(a), values.get(b)];
         Self {
             flow: values.get(Slot::FlowId),
@@ -48,7 +48,7 @@ pub(super) const fn may_be_event(form: &Form) -> bool {
 
 /// What kind of event a record is, and whether it counts.
 pub(super) fn verdict(
-    values: &Values,
+    values: Values<'_>,
     policy: FirewallEvents,
     last: &mut LastUpdate,
 ) -> (FlowNote, Result<(), DropReason>) {
@@ -74,7 +74,7 @@ pub(super) fn verdict(
 }
 
 /// The event: 233 or, where that is missing, the kind of reason in 33002.
-fn firewall(values: &Values) -> Option<FlowNote> {
+fn firewall(values: Values<'_>) -> Option<FlowNote> {
     match (values.get(Slot::FirewallEvent), values.get(Slot::FirewallReason)) {
         (1, _) => Some(FlowNote::CREATED),
         (2, _) | (0, 2001..=2999) => Some(FlowNote::DELETED),

@@ -2,6 +2,7 @@
 //! and what is left out of the counters and why.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::slice::ChunksExact;
 
 use tidewall_model::{
     DropCounters, DropReason, Family, FlowRecord, Forwarding, Fragment, SamplingRate, TcpFlags,
@@ -10,7 +11,7 @@ use tidewall_model::{
 use tidewall_wire::frame::LinkType;
 
 use super::clock::{Clock, Lasted};
-use super::compiled::{Form, SectionKind, Slot, Slots, Values};
+use super::compiled::{Form, Gathered, SectionKind, Slot, Slots, Values};
 use super::events::{self, LastUpdate};
 use super::sampling::{Choice, Found, Rates, SamplingTable};
 use super::{NetflowSettings, State};
@@ -25,19 +26,13 @@ const NEXT_HOP_V6: Slots = Slots::of([Slot::NextHop6]);
 const MAC: Slots = Slots::of([Slot::SrcMac, Slot::DstMac]);
 const INPUT_IF: Slots = Slots::of([Slot::InputIf]);
 const OUTPUT_IF: Slots = Slots::of([Slot::OutputIf]);
+const ICMP: Slots = Slots::of([Slot::Icmp4, Slot::Icmp6, Slot::Icmp4Type, Slot::Icmp6Type]);
 /// Elements that few templates have.
 const RARE: Slots = Slots::of([
     Slot::UdpSrcPort,
     Slot::UdpDstPort,
     Slot::TcpSrcPort,
     Slot::TcpDstPort,
-    Slot::FragmentOffset,
-    Slot::FragmentFlags,
-    Slot::Forwarding,
-    Slot::Icmp4,
-    Slot::Icmp6,
-    Slot::Icmp4Type,
-    Slot::Icmp6Type,
     Slot::PostPackets,
     Slot::PostBytes,
     Slot::DroppedPackets,
@@ -84,49 +79,68 @@ pub(super) struct Tally {
 impl<S: FlowSink> Reader<'_, S> {
     /// The records of a set, and their number; `None` when that is not known.
     pub(super) fn data(&mut self, form: &Form, body: &[u8], context: &Context) -> Option<u32> {
-        let choice = self.rates().choice(form);
-        let mut values = Values::new();
-        let Some(length) = form.length else {
-            return self.data_by_field(form, body, context, choice, &mut values);
+        let mut choice = self.rates().choice(form);
+        let number = match form.length {
+            Some(length) => {
+                let records = body.chunks_exact(length);
+                let number = records.len() as u32;
+                if form.narrow {
+                    self.narrow(form, records, context, &mut choice);
+                } else {
+                    for record in records {
+                        self.flow(form, form.values(record), context, &mut choice);
+                    }
+                }
+                number
+            }
+            None => self.data_by_field(form, body, context, &mut choice)?,
         };
-        let mut number = 0;
-        let steps = form.steps(S::DETAIL);
-        for record in body.chunks_exact(length) {
-            values.fill(steps, record);
-            self.flow(form, &values, context, choice);
-            number += 1;
-        }
         if number != 0 && !choice.by_record {
             self.heard(choice.rest, context.received);
         }
         Some(number)
     }
 
+    /// Records of fixed length with uncommonly short numbers.
+    #[inline(never)]
+    fn narrow(
+        &mut self,
+        form: &Form,
+        records: ChunksExact<'_, u8>,
+        context: &Context,
+        choice: &mut Choice,
+    ) {
+        let mut gathered = Gathered::new();
+        for record in records {
+            gathered.copy(form.values(record));
+            self.gathered(form, gathered.values(), context, choice);
+        }
+    }
+
     /// Records with values of variable length, or with packets in them.
+    #[inline(never)]
     fn data_by_field(
         &mut self,
         form: &Form,
         body: &[u8],
         context: &Context,
-        choice: Choice,
-        values: &mut Values,
+        choice: &mut Choice,
     ) -> Option<u32> {
         let mut number = 0;
+        let mut gathered = Gathered::new();
         for record in form.plan.records(body, 0) {
             let Ok(record) = record else {
                 self.drop(DropReason::RecordMalformed);
                 return None;
             };
-            match (values.fill_by_field(&form.targets, record.fields()), form.section) {
-                (Some(bytes), Some(kind)) => {
-                    self.packet(form, values, bytes, kind, context, choice);
-                }
-                _ => self.flow(form, values, context, choice),
+            let packet = gathered.fill(&form.targets, record.fields());
+            let values = gathered.values();
+            if let Some((bytes, kind)) = packet.zip(form.section) {
+                self.packet(form, values, bytes, kind, context, choice);
+            } else {
+                self.gathered(form, values, context, choice);
             }
             number += 1;
-        }
-        if number != 0 && !choice.by_record {
-            self.heard(choice.rest, context.received);
         }
         Some(number)
     }
@@ -136,11 +150,32 @@ impl<S: FlowSink> Reader<'_, S> {
     }
 
     #[inline]
-    fn rate(&mut self, form: &Form, values: &Values, context: &Context, choice: Choice) -> Found {
+    fn rate(
+        &mut self,
+        form: &Form,
+        values: Values<'_>,
+        context: &Context,
+        choice: &mut Choice,
+    ) -> Found {
         if !choice.by_record {
             return choice.rest;
         }
+        match choice.again(values) {
+            Some(found) => found,
+            None => self.rate_of_record(form, values, context, choice),
+        }
+    }
+
+    #[inline(never)]
+    fn rate_of_record(
+        &mut self,
+        form: &Form,
+        values: Values<'_>,
+        context: &Context,
+        choice: &mut Choice,
+    ) -> Found {
         let found = self.rates().of_record(form, values, choice.rest);
+        choice.keep(values, found);
         self.heard(found, context.received);
         found
     }
@@ -148,6 +183,13 @@ impl<S: FlowSink> Reader<'_, S> {
     /// Tells the exporter's health about a rate, once a datagram.
     #[inline]
     pub(super) fn heard(&mut self, found: Found, now: Timestamp) {
+        if self.tally.rates.first() != Some(&Some(found)) {
+            self.heard_other(found, now);
+        }
+    }
+
+    #[inline(never)]
+    fn heard_other(&mut self, found: Found, now: Timestamp) {
         if self.tally.rates.contains(&Some(found)) {
             return;
         }
@@ -164,34 +206,60 @@ impl<S: FlowSink> Reader<'_, S> {
         self.drops.count(reason);
     }
 
-    #[inline]
-    fn flow(&mut self, form: &Form, values: &Values, context: &Context, choice: Choice) {
+    #[inline(never)]
+    fn gathered(
+        &mut self,
+        form: &Form,
+        values: Values<'_>,
+        context: &Context,
+        choice: &mut Choice,
+    ) {
+        self.flow(form, values, context, choice);
+    }
+
+    #[expect(clippy::inline_always, reason = "a record that is copied costs as much as making it")]
+    #[inline(always)]
+    fn flow(&mut self, form: &Form, values: Values<'_>, context: &Context, choice: &mut Choice) {
         let (sampling, origin) = self.rate(form, values, context, choice);
         let lasted = context.clock.lasted(form.times, values);
         self.tally.longest_ms = self.tally.longest_ms.max(lasted.ms);
         self.tally.absurd += u64::from(lasted.absurd);
+        self.detail.duration_ms = lasted.ms;
+        if S::DETAIL {
+            self.describe(form, values, context, lasted, origin);
+        }
+        if !events::may_be_event(form) && !form.has(BACK) && !form.has(RARE) {
+            let record = record(form, values, context.received, sampling);
+            if record.packets != 0 && (record.src | record.dst) != 0 {
+                self.note(&record);
+                return self.give(&record);
+            }
+        }
+        self.judge(form, values, context, sampling);
+    }
+
+    /// What the record itself says of a flow that is described.
+    #[inline]
+    fn note(&mut self, record: &FlowRecord) {
+        if S::DETAIL && record.forwarding == Forwarding::Dropped {
+            self.detail.note = self.detail.note.and(FlowNote::DROPPED);
+        }
+    }
+
+    /// A record that is not plain traffic, or has more than others.
+    #[inline(never)]
+    fn judge(
+        &mut self,
+        form: &Form,
+        values: Values<'_>,
+        context: &Context,
+        sampling: SamplingRate,
+    ) {
         let mut record = record(form, values, context.received, sampling);
         if form.has(RARE) {
             rare(form, values, &mut record);
         }
-        self.detail.duration_ms = lasted.ms;
-        if S::DETAIL {
-            self.describe(form, values, context, lasted, origin);
-            if record.forwarding == Forwarding::Dropped {
-                self.detail.note = self.detail.note.and(FlowNote::DROPPED);
-            }
-        }
-        let plain = !events::may_be_event(form) && !form.has(BACK);
-        if plain && record.packets != 0 && (record.src | record.dst) != 0 {
-            self.give(&record);
-        } else {
-            self.judge(form, values, record);
-        }
-    }
-
-    /// A record that is not plain traffic, or has a way back.
-    #[inline(never)]
-    fn judge(&mut self, form: &Form, values: &Values, mut record: FlowRecord) {
+        self.note(&record);
         let mut verdict = Ok(());
         if events::may_be_event(form) {
             let policy = self.settings.firewall_events;
@@ -231,11 +299,11 @@ impl<S: FlowSink> Reader<'_, S> {
     fn packet(
         &mut self,
         form: &Form,
-        values: &Values,
+        values: Values<'_>,
         bytes: &[u8],
         kind: SectionKind,
         context: &Context,
-        choice: Choice,
+        choice: &mut Choice,
     ) {
         let link = match (kind, values.get(Slot::FrameType)) {
             (SectionKind::Ip, _) => LinkType::RAW,
@@ -248,7 +316,7 @@ impl<S: FlowSink> Reader<'_, S> {
             Ok(frame) => frame,
             // The record may say the same in fields of its own.
             Err(_) if form.has(V4) || form.has(V6) => {
-                return self.flow(form, values, context, choice);
+                return self.gathered(form, values, context, choice);
             }
             Err(error) => {
                 let reason = drop_reason(&error);
@@ -271,17 +339,13 @@ impl<S: FlowSink> Reader<'_, S> {
         };
         let mut record = self.frames.accept(&frame, context.received, size);
         record.sampling = sampling;
-        if form.has(RARE) {
-            record.forwarding = forwarding(values.get(Slot::Forwarding));
-        }
+        record.forwarding = forwarding(values.byte(Slot::Forwarding));
         self.detail.duration_ms = 0;
         if S::DETAIL {
             self.describe(form, values, context, Lasted::default(), origin);
             self.detail.note = self.detail.note.and(FlowNote::PACKET);
-            if record.forwarding == Forwarding::Dropped {
-                self.detail.note = self.detail.note.and(FlowNote::DROPPED);
-            }
         }
+        self.note(&record);
         self.give(&record);
     }
 
@@ -298,7 +362,7 @@ impl<S: FlowSink> Reader<'_, S> {
     fn describe(
         &mut self,
         form: &Form,
-        values: &Values,
+        values: Values<'_>,
         context: &Context,
         lasted: Lasted,
         origin: SamplingOrigin,
@@ -342,16 +406,17 @@ impl<S: FlowSink> Reader<'_, S> {
     }
 }
 
-/// What nearly every template has.
-#[inline]
-fn record(form: &Form, values: &Values, time: Timestamp, sampling: SamplingRate) -> FlowRecord {
+/// What many templates have.
+#[expect(clippy::inline_always, reason = "a record that is copied costs as much as making it")]
+#[inline(always)]
+fn record(form: &Form, values: Values<'_>, time: Timestamp, sampling: SamplingRate) -> FlowRecord {
     let (family, src, dst) = addresses(form, values);
-    let protocol = values.get(Slot::Protocol) as u8;
+    let protocol = values.byte(Slot::Protocol);
     let (packets, bytes) = (values.get(Slot::Packets), values.get(Slot::Bytes));
     // Some exporters fill the flags of other protocols with whatever is there.
     let tcp = protocol == protocol::TCP || !form.has(PROTOCOL);
     let flags = if tcp { values.get(Slot::TcpFlags) & 0xfff } else { 0 };
-    FlowRecord {
+    let mut record = FlowRecord {
         time,
         seq: 0,
         src,
@@ -359,26 +424,37 @@ fn record(form: &Form, values: &Values, time: Timestamp, sampling: SamplingRate)
         packets: if packets == 0 && bytes != 0 { 1 } else { packets },
         bytes,
         sampling,
-        src_port: values.get(Slot::SrcPort) as u16,
-        dst_port: values.get(Slot::DstPort) as u16,
+        src_port: values.two_bytes(Slot::SrcPort),
+        dst_port: values.two_bytes(Slot::DstPort),
         tcp_flags: TcpFlags(flags as u16),
         // The identifier without priority and drop bits.
-        vlan: (values.get(Slot::Vlan) & 0xfff) as u16,
+        vlan: values.two_bytes(Slot::Vlan) & 0xfff,
         link_bytes: 0,
         family,
         protocol,
-        ttl: values.get(Slot::Ttl) as u8,
-        fragment: Fragment::Whole,
-        forwarding: Forwarding::Unknown,
+        ttl: values.byte(Slot::Ttl),
+        fragment: fragment(
+            values.two_bytes(Slot::FragmentOffset),
+            values.byte(Slot::FragmentFlags),
+        ),
+        forwarding: forwarding(values.byte(Slot::Forwarding)),
+    };
+    if form.has(ICMP)
+        && record.is_icmp()
+        && let Some(type_and_code) = icmp(form, values, family)
+    {
+        record.dst_port = type_and_code;
     }
+    record
 }
 
 /// The addresses. Templates with both versions leave one of them zero in each record, or say which
 /// one counts in element 60.
-#[inline]
-fn addresses(form: &Form, values: &Values) -> (Family, u128, u128) {
+#[expect(clippy::inline_always, reason = "a record that is copied costs as much as making it")]
+#[inline(always)]
+fn addresses(form: &Form, values: Values<'_>) -> (Family, u128, u128) {
     let v4 = || {
-        let (src, dst) = (values.get(Slot::Src4), values.get(Slot::Dst4));
+        let (src, dst) = (values.four_bytes(Slot::Src4), values.four_bytes(Slot::Dst4));
         (Family::V4, u128::from(src), u128::from(dst))
     };
     if !form.has(V6) {
@@ -396,7 +472,7 @@ fn addresses(form: &Form, values: &Values) -> (Family, u128, u128) {
 
 /// What few templates have.
 #[inline(never)]
-fn rare(form: &Form, values: &Values, record: &mut FlowRecord) {
+fn rare(form: &Form, values: Values<'_>, record: &mut FlowRecord) {
     const TYPED_PORTS: Slots =
         Slots::of([Slot::UdpSrcPort, Slot::UdpDstPort, Slot::TcpSrcPort, Slot::TcpDstPort]);
     const PORTS: Slots = Slots::of([Slot::SrcPort, Slot::DstPort]);
@@ -414,23 +490,10 @@ fn rare(form: &Form, values: &Values, record: &mut FlowRecord) {
         (record.src_port, record.dst_port) = match record.protocol {
             protocol::UDP => udp,
             protocol::TCP => tcp,
-            _ => (0, 0),
+            // Of ICMP, type and code.
+            _ => (record.src_port, record.dst_port),
         };
     }
-    if record.is_icmp()
-        && let Some(type_and_code) = icmp(form, values, record.family)
-    {
-        record.dst_port = type_and_code;
-    }
-    // The offset without flags that some leave in its upper bits. Bit 2 of the flags is "more
-    // fragments" (element 197 counts from the highest).
-    let (offset, flags) = (values.get(Slot::FragmentOffset), values.get(Slot::FragmentFlags));
-    record.fragment = match (offset & 0x1fff, flags & 0x20) {
-        (0, 0) => Fragment::Whole,
-        (0, _) => Fragment::First,
-        _ => Fragment::Later,
-    };
-    record.forwarding = forwarding(values.get(Slot::Forwarding));
     let (packets, bytes) = (values.get(Slot::PostPackets), values.get(Slot::PostBytes));
     if record.packets == 0 && record.bytes == 0 && packets | bytes != 0 {
         (record.packets, record.bytes) = (packets.max(1), bytes);
@@ -444,8 +507,20 @@ fn rare(form: &Form, values: &Values, record: &mut FlowRecord) {
     }
 }
 
+/// The offset without flags that some leave in its upper bits. Bit 2 of the flags is "more
+/// fragments" (element 197 counts from the highest).
+#[inline]
+fn fragment(offset: u16, flags: u8) -> Fragment {
+    match (offset & 0x1fff, flags & 0x20) {
+        (0, 0) => Fragment::Whole,
+        (0, _) => Fragment::First,
+        _ => Fragment::Later,
+    }
+}
+
 /// Type × 256 + code, from the elements of the record's own IP version.
-fn icmp(form: &Form, values: &Values, family: Family) -> Option<u16> {
+#[inline(never)]
+fn icmp(form: &Form, values: Values<'_>, family: Family) -> Option<u16> {
     let (both, kind, code) = match family {
         Family::V4 => (Slot::Icmp4, Slot::Icmp4Type, Slot::Icmp4Code),
         Family::V6 => (Slot::Icmp6, Slot::Icmp6Type, Slot::Icmp6Code),
@@ -459,8 +534,9 @@ fn icmp(form: &Form, values: &Values, family: Family) -> Option<u16> {
 
 /// Element 89: two bits of status above six of a reason. In four bytes (RFC 7270 §4.12) the lowest
 /// one has them.
-fn forwarding(status: u64) -> Forwarding {
-    match status as u8 >> 6 {
+#[inline]
+fn forwarding(status: u8) -> Forwarding {
+    match status >> 6 {
         1 => Forwarding::Forwarded,
         2 => Forwarding::Dropped,
         3 => Forwarding::Consumed,

@@ -161,29 +161,61 @@ pub(super) struct Rates<'a> {
 pub(super) struct Choice {
     /// Must each record be asked?
     pub(super) by_record: bool,
+    /// Does the interface matter?
+    by_interface: bool,
+    /// Do other fields matter?
+    by_fields: bool,
+    /// What the last record named, and its rate.
+    last: Option<([u64; 2], Found)>,
     /// What holds when the record decides nothing.
     pub(super) rest: Found,
+}
+
+impl Choice {
+    /// One for all records.
+    const fn of_all(rest: Found) -> Self {
+        Self { by_record: false, by_interface: false, by_fields: false, last: None, rest }
+    }
+
+    /// The rate of the record before, if this one names the same sampler and interface.
+    #[inline]
+    pub(super) fn again(&self, values: Values<'_>) -> Option<Found> {
+        let (names, found) = self.last?;
+        (names == self.names(values)).then_some(found)
+    }
+
+    /// The next record may have this rate too.
+    pub(super) fn keep(&mut self, values: Values<'_>, found: Found) {
+        self.last = (!self.by_fields).then(|| (self.names(values), found));
+    }
+
+    #[inline]
+    fn names(&self, values: Values<'_>) -> [u64; 2] {
+        let interface = if self.by_interface { values.get(Slot::InputIf) } else { 0 };
+        [values.get(Slot::Sampler), interface]
+    }
 }
 
 impl Rates<'_> {
     /// What can be decided for all records of a template at once.
     pub(super) fn choice(&self, form: &Form) -> Choice {
         if let Some(rate) = self.configured.over {
-            return Choice { by_record: false, rest: (rate, SamplingOrigin::Override) };
+            return Choice::of_all((rate, SamplingOrigin::Override));
         }
         let named = form.has(SAMPLER);
         let any = |of: fn(&SamplingTable) -> bool| self.tables.iter().any(|table| of(table));
-        let by_record = form.has(OF_RECORD)
-            || named && any(|table| !table.samplers.is_empty())
-            || form.has(INPUT_IF) && any(|table| !table.interfaces.is_empty());
+        let by_fields = form.has(OF_RECORD);
+        let by_interface = form.has(INPUT_IF) && any(|table| !table.interfaces.is_empty());
+        let by_record =
+            by_fields || by_interface || named && any(|table| !table.samplers.is_empty());
         let whole = self.tables.iter().find_map(|table| table.unnamed(named));
         let rest = whole
             .map_or_else(|| rest(self.configured, None), |rate| (rate, SamplingOrigin::Exporter));
-        Choice { by_record, rest }
+        Choice { by_record, by_interface, by_fields, last: None, rest }
     }
 
     /// The rate of one record, where it may decide.
-    pub(super) fn of_record(&self, form: &Form, values: &Values, rest: Found) -> Found {
+    pub(super) fn of_record(&self, form: &Form, values: Values<'_>, rest: Found) -> Found {
         if form.has(OF_RECORD)
             && let Some(rate) = said_by(form, values)
         {
@@ -214,7 +246,7 @@ pub(super) fn rest(configured: ConfiguredSampling, header: Option<SamplingRate>)
 }
 
 /// The rate in a record of data.
-fn said_by(form: &Form, values: &Values) -> Option<SamplingRate> {
+fn said_by(form: &Form, values: Values<'_>) -> Option<SamplingRate> {
     let said = |slot| Some(values.get(slot)).filter(|&number| number != 0);
     interval(values.get(Slot::Rate))
         .or_else(|| {

@@ -315,3 +315,18 @@ fn short_records_and_odd_lengths() {
         assert_eq!(desk.only().0.bytes, 200, "{length} bytes");
     }
 }
+
+#[test]
+fn numbers_at_the_start_and_shorter_than_usual() {
+    let desk = only_fields(&[(2, 1), (1, 2), (8, 4), (12, 4)], &[3, 300, 0x0102_0304, 9]);
+    let record = desk.only().0;
+    assert_eq!((record.packets, record.bytes, record.src), (3, 300, 0x0102_0304));
+    // RFC 7011 §6.2 allows any number to be shorter.
+    let fields = [(7, 1), (2, 1), (1, 2), (8, 3), (12, 1), (11, 2), (58, 1), (88, 1), (4, 1)];
+    let desk = only_fields(&fields, &[53, 3, 300, 0x02_0304, 9, 443, 7, 1, 17]);
+    let record = desk.only().0;
+    assert_eq!((record.src, record.dst), (0x02_0304, 9));
+    assert_eq!((record.src_port, record.dst_port, record.vlan), (53, 443, 7));
+    assert_eq!((record.packets, record.bytes, record.protocol), (3, 300, 17));
+    assert_eq!(record.fragment, Fragment::Later);
+}

@@ -186,3 +186,20 @@ fn tables_are_bounded() {
     assert_eq!(desk.collector.sampling_refused(), 10_000 - 4_096);
     assert_eq!(rate(&mut desk, &[(302, 8)], &[17]), (9, "sampler"));
 }
+
+#[test]
+fn each_record_of_a_set_has_its_own_rate() {
+    let read = |desk: &mut Desk, more: [Spec; 2], values: &[[u64; 2]]| -> Vec<u32> {
+        let fields = [&BASIC[..], &more].concat();
+        let flow = |own: &[u64; 2]| record(&fields, &[&BASIC_VALUES[..], own].concat());
+        let flows: Vec<u8> = values.iter().flat_map(flow).collect();
+        desk.take(&ipfix(&[set(2, &template(256, &fields)), set(256, &flows)])).unwrap();
+        desk.rates().iter().map(|rate| rate.0).collect()
+    };
+    let mut desk = after(1, &[INPUT, (305, 4)], &[7, 100]);
+    learn(&mut desk, 258, 1, &[INPUT, (305, 4)], &[8, 200]);
+    let named = [[7, 1], [8, 1], [9, 1], [7, 1]];
+    assert_eq!(read(&mut desk, [INPUT, SAMPLER], &named), [100, 200, 1, 100]);
+    let told = [[1, 10], [1, 20], [1, 10]];
+    assert_eq!(read(&mut Desk::new(), [SAMPLER, (34, 4)], &told), [10, 20, 10]);
+}

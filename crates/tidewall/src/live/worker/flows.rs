@@ -242,12 +242,12 @@ impl FlowSink for Records<'_, '_> {
         }
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a record that is copied costs as much as making it")]
+    #[inline(always)]
     fn flow(&mut self, record: &FlowRecord, detail: &FlowDetail) {
-        let record = FlowRecord { seq: *self.seq, ..*record };
+        let seq = *self.seq;
         *self.seq += 1;
-        let lasted = Duration::from_millis(detail.duration_ms.into());
-        self.creditor.take(record, lasted, self.outlet.waiting());
+        self.creditor.take_as(seq, record, detail.duration_ms, self.outlet.waiting());
         self.outlet.settle();
     }
 }
