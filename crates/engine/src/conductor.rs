@@ -369,14 +369,12 @@ impl Conductor {
         observer.window(&view);
         self.tell(&notices, moment.now, shards, observer);
         self.remember(start, moment.now, shards, summaries.len().max(1));
-        let needed = self.slack.note(&summaries, length);
+        let needed = self.slack.note(&summaries, start);
         self.rested_ns = 0;
         for summary in &mut summaries {
             // Here, and not when a shard begins with it: its worker would have to wait.
             summary.clear();
-            if let Some(needed) = &needed {
-                summary.give_back(needed, &self.policy.capacity, self.zones.dense());
-            }
+            summary.give_back(&needed, &self.policy.capacity, self.zones.dense());
         }
         self.spares = summaries;
     }
