@@ -304,6 +304,11 @@ impl AfPacketSource {
     fn take_block(&mut self, sink: &mut impl FrameSink) -> Option<usize> {
         let block = self.ring.block()?;
         let bounds = self.shift.bounds(self.begun);
+        if bounds.is_some_and(|bounds| !bounds.are_known()) {
+            // For some microseconds.
+            std::thread::yield_now();
+            return None;
+        }
         let (mut count, mut others, mut bytes, mut truncated) = (0, 0, 0, 0);
         for frame in BlockFrames::new(block) {
             if let Some(bounds) = bounds {
