@@ -172,6 +172,13 @@ impl Conductor {
         self.shard()
     }
 
+    /// Only so many shards are lent from now on: some that had joined are gone again, with nothing
+    /// in them that a window has yet to show.
+    pub fn part(&mut self, shards: usize) {
+        self.spares.truncate(shards);
+        self.parts &= shards > 1;
+    }
+
     /// Closes every slice and window that is over at `now`.
     pub fn advance(
         &mut self,
