@@ -112,7 +112,8 @@ pub struct AfPacketConfig {
     pub filter: Option<CaptureFilter>,
     /// Bytes of each frame that are handed over.
     pub snap_length: u32,
-    /// Lock the ring in memory.
+    /// Lock the ring in memory. Linux keeps its pages there at any rate, and counts nothing as
+    /// locked, but refuses it above RLIMIT_MEMLOCK.
     pub lock_memory: bool,
 }
 
