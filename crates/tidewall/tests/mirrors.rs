@@ -542,6 +542,39 @@ fn own_addresses_come_and_go() {
     }
 }
 
+#[test]
+fn addresses_that_cannot_be_followed_at_once_are_tried_again() {
+    if !ready("addresses_that_cannot_be_followed_at_once_are_tried_again") {
+        return;
+    }
+    let lab = Lab::new();
+    let mut service = inside(&lab, "");
+    let file = service.path("veip");
+    fs::write(&file, "Version: 2.2\n 203.0.113.7 101\n").unwrap();
+    let mirror = "[[mirror]]\nengine = \"af_packet\"\ninterfaces = [\"tw1\"]\n";
+    let text = POLICY.replace("networks = [\"192.0.2.2/32\", \"2001:db8::2/128\"]\n", "");
+    service.write(&format!("own_addresses = true\nopenvz_addresses = {file:?}\n{text}{mirror}"));
+    service.run();
+    assert!(service.log().contains("ours: 192.0.2.2/32, 203.0.113.7/32"), "{}", service.log());
+    // The kernel cannot be asked for the addresses: no file more may be opened.
+    let before = limit(&service, libc::RLIMIT_NOFILE, 3);
+    ip(&format!("-n {} address add 198.51.100.7/24 dev tw1", lab.receiver.name));
+    let told = |service: &Service| service.log().matches("this is tried again").count();
+    until(|| {
+        std::thread::sleep(Duration::from_millis(20));
+        told(&service) > 0
+    });
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(told(&service), 1, "{}", service.log());
+    limit(&service, libc::RLIMIT_NOFILE, before);
+    // Nothing changes any more, and yet they are ours in the end.
+    service.wait_for("the addresses", |service| {
+        let ours = "192.0.2.2/32, 198.51.100.7/32, 203.0.113.7/32";
+        service.log().contains(&format!("tried again; ours are now {ours}"))
+    });
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+}
+
 fn frame_to(destination: IpAddr, number: u32) -> Vec<u8> {
     let mut out = Vec::new();
     let packet = Packet {
