@@ -112,7 +112,8 @@ pub struct AfPacketConfig {
     pub filter: Option<CaptureFilter>,
     /// Bytes of each frame that are handed over.
     pub snap_length: u32,
-    /// Lock the ring in memory.
+    /// Lock the ring in memory. Linux keeps its pages there at any rate, and counts nothing as
+    /// locked, but refuses it above RLIMIT_MEMLOCK.
     pub lock_memory: bool,
 }
 
@@ -304,6 +305,11 @@ impl AfPacketSource {
     fn take_block(&mut self, sink: &mut impl FrameSink) -> Option<usize> {
         let block = self.ring.block()?;
         let bounds = self.shift.bounds(self.begun);
+        if bounds.is_some_and(|bounds| !bounds.are_known()) {
+            // For some microseconds.
+            std::thread::yield_now();
+            return None;
+        }
         let (mut count, mut others, mut bytes, mut truncated) = (0, 0, 0, 0);
         for frame in BlockFrames::new(block) {
             if let Some(bounds) = bounds {

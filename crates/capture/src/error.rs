@@ -143,7 +143,8 @@ pub(crate) fn hint(reason: &io::Error) -> &'static str {
              CAP_IPC_LOCK, and CAP_NET_BIND_SERVICE for ports below 1024"
         }
         Some(libc::ENODEV) => "; there is no such interface: see `ip link`",
-        Some(libc::ENOMEM | libc::ENOBUFS) => {
+        // A lock beyond the limit is answered by EAGAIN.
+        Some(libc::ENOMEM | libc::ENOBUFS | libc::EAGAIN) => {
             "; too little memory: configure smaller rings, or raise the limit with \
              `ulimit -l unlimited` (LimitMEMLOCK=infinity in the unit)"
         }

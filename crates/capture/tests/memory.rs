@@ -10,9 +10,10 @@ use tidewall_capture::memory::return_large_allocations;
 
 #[test]
 fn a_large_allocation_goes_back_whatever_was_freed_before() {
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap();
     let resident = || {
         let text = std::fs::read_to_string("/proc/self/statm").unwrap();
-        text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+        text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * page
     };
     return_large_allocations();
     let before = resident();

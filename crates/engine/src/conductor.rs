@@ -180,6 +180,14 @@ impl Conductor {
         self.shard()
     }
 
+    /// Only so many shards are lent from now on: some that had joined are gone again, with nothing
+    /// in them that a window has yet to show.
+    pub fn part(&mut self, shards: usize) {
+        self.spares.truncate(shards);
+        self.flows.truncate(shards);
+        self.parts &= shards > 1;
+    }
+
     /// Closes every slice and window that is over at `now`.
     pub fn advance(
         &mut self,
@@ -434,18 +442,14 @@ impl Conductor {
         observer.window(&view);
         self.tell(&notices, moment.now, shards, observer);
         self.remember(start, moment.now, shards, summaries.len().max(1));
-        let needed = self.slack.note(&summaries, length);
+        let needed = self.slack.note(&summaries, start);
         self.rested_ns = 0;
         for summary in &mut summaries {
             // Here, and not when a shard begins with it: its worker would have to wait.
             summary.clear();
-            if let Some(needed) = &needed {
-                summary.give_back(needed, &self.policy.capacity, self.zones.dense());
-            }
+            summary.give_back(&needed, &self.policy.capacity, self.zones.dense());
         }
-        if let Some(needed) = &needed {
-            self.give_back_flows(needed);
-        }
+        self.give_back_flows(&needed);
         self.spares = summaries;
     }
 

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use tidewall_model::Timestamp;
+
 use crate::shard::WindowSummary;
 
 /// What was not needed for this long is given back, after twice this at the latest.
@@ -45,24 +47,27 @@ impl Sizes {
 /// Remembers what windows needed.
 #[derive(Clone, Debug, Default)]
 pub struct Slack {
-    /// Windows of the period that runs, and the most that one of them needed.
-    windows: u128,
+    /// Number of the period that runs: of time, and not of windows, which are not closed while
+    /// nothing happens.
+    period: u128,
+    /// The most that a window of this period needed.
     running: Sizes,
-    /// The most of the period before; `None` before one has passed.
-    before: Option<Sizes>,
+    /// The same of the period before.
+    before: Sizes,
 }
 
 impl Slack {
-    /// Hears what the shards' windows needed, and says what is needed, if that is known.
-    pub fn note(&mut self, summaries: &[WindowSummary], length: Duration) -> Option<Sizes> {
+    /// Hears what the shards' windows that began at `start` needed, and says what is needed.
+    pub fn note(&mut self, summaries: &[WindowSummary], start: Timestamp) -> Sizes {
+        let period = u128::from(start.0) / PERIOD.as_nanos();
+        if period != self.period {
+            let follows = period == self.period + 1;
+            let before = if follows { self.running } else { Sizes::default() };
+            *self = Self { period, before, running: Sizes::default() };
+        }
         let needed = summaries.iter().map(WindowSummary::sizes).fold(Sizes::default(), Sizes::max);
         self.running = self.running.max(needed);
-        self.windows += 1;
-        let known = self.before.map(|before| before.max(self.running));
-        if self.windows * length.as_nanos() >= PERIOD.as_nanos() {
-            *self = Self { before: Some(self.running), ..Self::default() };
-        }
-        known
+        self.before.max(self.running)
     }
 }
 
@@ -72,20 +77,39 @@ mod tests {
     use crate::flow_log::flow_item;
     use crate::policy::Capacity;
 
-    #[test]
-    fn a_peak_is_forgotten_after_one_to_two_periods() {
-        let second = Duration::from_secs(1);
+    /// For how many seconds after a peak it counts as needed, when every window but the peak's is
+    /// quiet and one begins every so many seconds.
+    fn remembered(every: u64, peak_at: u64) -> u64 {
         let mut slack = Slack::default();
         let quiet = [WindowSummary::new(&Capacity::default(), 1)];
         let mut peak = quiet.clone();
         (0..1 << 16).for_each(|tag| _ = peak[0].flows.add(&[flow_item(0, tag << 16)]));
-        let large = peak[0].sizes().places;
-        assert_eq!((large, quiet[0].sizes().places), (1 << 16, 0));
-        assert!((0..120).all(|_| slack.note(&quiet, second).is_none()));
-        assert_eq!(slack.note(&peak, second).map(|sizes| sizes.places), Some(large));
-        let keeps = (0..1000)
-            .take_while(|_| slack.note(&quiet, second).is_some_and(|sizes| sizes.places == large));
-        let seconds = keeps.count();
-        assert!((120..=240).contains(&seconds), "{seconds}");
+        let (large, small) = (peak[0].sizes().places, quiet[0].sizes().places);
+        assert_eq!((large, small), (1 << 16, 0));
+        let mut needs = |summaries: &[WindowSummary], second: u64| {
+            slack.note(summaries, Timestamp(second * 1_000_000_000)).places
+        };
+        assert!((0..peak_at).step_by(every as usize).all(|second| needs(&quiet, second) == small));
+        assert_eq!(needs(&peak, peak_at), large);
+        let mut later = (1..).map(|windows| windows * every);
+        later.find(|passed| needs(&quiet, peak_at + passed) == small).unwrap()
+    }
+
+    #[test]
+    fn a_peak_is_forgotten_after_one_to_two_periods() {
+        for peak_at in [0, 1, 119, 120, 1000, 100_000] {
+            let seconds = remembered(1, peak_at);
+            assert!((120..=240).contains(&seconds), "{seconds} s from {peak_at}");
+        }
+    }
+
+    #[test]
+    fn windows_that_are_few_make_nothing_last_longer() {
+        for every in [7, 50, 119, 121, 500] {
+            for peak_at in [0, 119, 1000] {
+                let seconds = remembered(every, peak_at);
+                assert!((120..=240 + every).contains(&seconds), "{seconds} s, one every {every}");
+            }
+        }
     }
 }

@@ -106,7 +106,10 @@ impl Live {
         };
         let changed = self.crew.change(plan, self.state.as_ref(), hire);
         self.hub.set_roster(self.crew.roster());
-        let mut new = changed?;
+        let mut new = changed.inspect_err(|_| {
+            // Some workers may have been hired, and are gone again.
+            _ = self.orders.send(Order::Part(self.crew.shards()));
+        })?;
         let workers_changed = !new.is_empty();
         let old = &self.plan;
         let named = [

@@ -362,6 +362,66 @@ fn a_broken_file_at_sighup_changes_nothing() {
     attack(&mut service, 9);
 }
 
+/// Megabytes of addresses that the process has taken.
+fn megabytes(service: &Service) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", service.child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() >> 10
+}
+
+#[test]
+fn reloads_that_fail_for_want_of_threads_leave_nothing_behind() {
+    if !is_root() {
+        println!("reloads_that_fail_for_want_of_threads: skipped: needs root, to become a user");
+        return;
+    }
+    let mut service = Service::prepared();
+    // Root may have as many threads as it likes.
+    service.more = "user = \"nobody\"\n".to_owned();
+    service.configure(LIMITS);
+    service.run();
+    attack(&mut service, 7);
+    let before = service.source("received");
+    // No worker can be started any more, nor anything that would answer a client.
+    let limit_threads = |service: &Service, most: &str| {
+        // As that user, who may do it to processes of its own.
+        let status = Command::new("setpriv")
+            .args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "prlimit"])
+            .args(["--pid", &service.child.id().to_string(), &format!("--nproc={most}:")])
+            .status();
+        assert!(status.unwrap().success(), "nproc={most}");
+    };
+    limit_threads(&service, "1");
+    let size = megabytes(&service);
+    let path = service.path("tidewall.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let another = format!("sflow = [\"127.0.0.1:{}\", ", service::free_ports().0);
+    fs::write(&path, text.replace("sflow = [", &another)).unwrap();
+    for failed in 1..=12 {
+        service.signal("-HUP");
+        let begin = Instant::now();
+        while service.log().matches("cannot be started").count() < failed {
+            assert!(begin.elapsed() < service::PATIENCE, "{}", service.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    // The shards of those workers go at the end of the window: each has hundreds of megabytes of
+    // addresses.
+    let begin = Instant::now();
+    while megabytes(&service) > size + 50 {
+        let more = megabytes(&service) - size;
+        assert!(begin.elapsed() < Duration::from_secs(5), "{more} MB more: {}", service.log());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    limit_threads(&service, "10000");
+    assert_eq!(service.attacked(), ["192.0.2.7"]);
+    assert!(service.source("received") >= before);
+    let answer = service.ask(RELOAD).unwrap();
+    assert_eq!(answer["ok"], true, "{answer}");
+    attack(&mut service, 8);
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+}
+
 #[test]
 fn nobody_in_particular_can_run_it() {
     if !is_root() {

@@ -10,7 +10,7 @@ mod service;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -383,6 +383,116 @@ fn without_a_configuration_it_listens_and_watches_the_machines_networks() {
     assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
 }
 
+/// Sets how much of something the service may have at most, and gives how much it might before.
+fn limit(service: &Service, what: libc::__rlimit_resource_t, most: u64) -> u64 {
+    let id = service.child.id() as libc::pid_t;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    unsafe {
+        assert_eq!(libc::prlimit(id, what, std::ptr::null(), &raw mut limit), 0);
+        let before = std::mem::replace(&mut limit.rlim_cur, most.min(limit.rlim_max));
+        assert_eq!(libc::prlimit(id, what, &raw const limit, std::ptr::null_mut()), 0);
+        before
+    }
+}
+
+#[test]
+fn rings_are_locked_in_memory_as_configured() {
+    let test = "rings_are_locked_in_memory_as_configured";
+    if !ready(test) {
+        return;
+    }
+    if Command::new("setpriv").arg("--version").output().is_err() {
+        return println!("{test}: skipped: needs `setpriv`");
+    }
+    let lab = Lab::new();
+    let mirror = "[[mirror]]\nengine = \"af_packet\"\ninterfaces = [\"tw1\"]\n";
+    let (free, locked) =
+        (format!("{POLICY}{mirror}"), format!("{POLICY}{mirror}lock_memory = true\n"));
+    let mut service = inside(&lab, &free);
+    // The limit is for those who may not lock as much as they like.
+    service.wrapper.extend(["setpriv", "--bounding-set", "-ipc_lock"].map(str::to_owned));
+    service.run();
+    // The kernel keeps the pages of a ring in memory at any rate and does not show them as locked:
+    // that it was asked is seen by what it refuses. A ring has 32 MB.
+    limit(&service, libc::RLIMIT_MEMLOCK, 31 << 20);
+    service.write(&locked);
+    let answer = service.ask(service::RELOAD).unwrap();
+    let said = answer["error"].as_str().unwrap();
+    assert!(said.contains("tw1: mapping the ring: "), "{said}");
+    assert!(said.contains("LimitMEMLOCK=infinity"), "{said}");
+    let sender = lab.frame_sender();
+    sender.send_all(&frames());
+    counted(&mut service, COUNT.into());
+    service.write(&free.replace("[[mirror]]", "[[mirror]]\nworkers = 2"));
+    let answer = service.ask(service::RELOAD).unwrap();
+    assert_eq!(answer["ok"], true, "{answer}");
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+    // Those who may do it.
+    let mut service = inside(&lab, &locked);
+    service.run();
+    sender.send_all(&frames());
+    counted(&mut service, COUNT.into());
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+}
+
+/// Listens on every address of one device, a VRF or an interface, and counts what comes there and
+/// nothing of what comes to an address elsewhere.
+fn heard_on(lab: &Lab, device: &str, elsewhere: &str) {
+    let listen = |service: &Service| {
+        format!(
+            "networks = [\"192.0.2.0/24\"]\n[thresholds.incoming]\ntotal = {{ pps = 200 }}\n\
+             [listen]\ninterface = {device:?}\nsflow = []\nnetflow = [\"0.0.0.0:{}\"]\n",
+            service.netflow
+        )
+    };
+    let mut service = inside(lab, "");
+    service.write(&listen(&service));
+    service.run();
+    let send = |from: &lab::Namespace, to: &str| {
+        from.run(|| {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            for number in 0..100 {
+                let datagram = service::v5(number, 1_000_000 + number, 1000, 7);
+                socket.send_to(&datagram, (to, service.netflow)).unwrap();
+            }
+        });
+    };
+    send(&lab.receiver, elsewhere);
+    send(&lab.sender, "192.0.2.2");
+    service.wait_for("the records", |service| service.source("received") >= 100);
+    service.wait_for("the attack", |service| service.attacked() == ["192.0.2.7"]);
+    assert_eq!(service.source("received"), 100, "{}", service.status());
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+}
+
+#[test]
+fn exporters_are_heard_on_one_interface_only() {
+    if !ready("exporters_are_heard_on_one_interface_only") {
+        return;
+    }
+    heard_on(&Lab::new(), "tw1", "127.0.0.1");
+}
+
+#[test]
+fn exporters_are_heard_in_a_vrf() {
+    let test = "exporters_are_heard_in_a_vrf";
+    if !ready(test) {
+        return;
+    }
+    let lab = Lab::new();
+    let name = &lab.receiver.name;
+    let words = ["-n", name, "link", "add", "vrf0", "type", "vrf", "table", "10"];
+    let made = Command::new("ip").args(words).output().unwrap();
+    if !made.status.success() {
+        let reason = String::from_utf8_lossy(&made.stderr);
+        println!("{test}: skipped: this kernel makes no VRF: {}", reason.trim());
+        return;
+    }
+    ip(&format!("-n {name} link set vrf0 up"));
+    ip(&format!("-n {name} link set tw1 master vrf0"));
+    heard_on(&lab, "vrf0", "127.0.0.1");
+}
+
 #[test]
 fn own_addresses_come_and_go() {
     if !ready("own_addresses_come_and_go") {
@@ -430,6 +540,39 @@ fn own_addresses_come_and_go() {
         });
         assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
     }
+}
+
+#[test]
+fn addresses_that_cannot_be_followed_at_once_are_tried_again() {
+    if !ready("addresses_that_cannot_be_followed_at_once_are_tried_again") {
+        return;
+    }
+    let lab = Lab::new();
+    let mut service = inside(&lab, "");
+    let file = service.path("veip");
+    fs::write(&file, "Version: 2.2\n 203.0.113.7 101\n").unwrap();
+    let mirror = "[[mirror]]\nengine = \"af_packet\"\ninterfaces = [\"tw1\"]\n";
+    let text = POLICY.replace("networks = [\"192.0.2.2/32\", \"2001:db8::2/128\"]\n", "");
+    service.write(&format!("own_addresses = true\nopenvz_addresses = {file:?}\n{text}{mirror}"));
+    service.run();
+    assert!(service.log().contains("ours: 192.0.2.2/32, 203.0.113.7/32"), "{}", service.log());
+    // The kernel cannot be asked for the addresses: no file more may be opened.
+    let before = limit(&service, libc::RLIMIT_NOFILE, 3);
+    ip(&format!("-n {} address add 198.51.100.7/24 dev tw1", lab.receiver.name));
+    let told = |service: &Service| service.log().matches("this is tried again").count();
+    until(|| {
+        std::thread::sleep(Duration::from_millis(20));
+        told(&service) > 0
+    });
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(told(&service), 1, "{}", service.log());
+    limit(&service, libc::RLIMIT_NOFILE, before);
+    // Nothing changes any more, and yet they are ours in the end.
+    service.wait_for("the addresses", |service| {
+        let ours = "192.0.2.2/32, 198.51.100.7/32, 203.0.113.7/32";
+        service.log().contains(&format!("tried again; ours are now {ours}"))
+    });
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
 }
 
 fn frame_to(destination: IpAddr, number: u32) -> Vec<u8> {

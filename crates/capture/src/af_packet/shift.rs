@@ -2,7 +2,7 @@
 //! decides which of them hands a frame over. The kernel stamps a frame for both within a fraction
 //! of a microsecond, so hardly ever is one of them at the very moment.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use tidewall_model::Timestamp;
@@ -11,7 +11,9 @@ use crate::clock;
 
 /// Not known yet, or never.
 const NEVER: u64 = u64::MAX;
-/// A moment nearer than this may be over before it is known.
+/// It is being decided.
+const SOON: u64 = u64::MAX - 1;
+/// The kernel's clocks agree to less than this.
 const LEAST_NOTICE: Duration = Duration::from_millis(1);
 /// A clock that was set by more than this has taken the moment away.
 const STEP: u64 = 10_000_000_000;
@@ -38,25 +40,30 @@ impl Shift {
     }
 
     /// Takes over from others at a moment not sooner than `notice` from now, which is given. Those
-    /// who read the sockets need to be no faster than that.
+    /// who read the sockets may be as slow as they like, and so may this thread: meanwhile they
+    /// wait.
     pub fn take_over(&self, others: &[&Self], notice: Duration) -> Timestamp {
-        let mut notice = notice.max(LEAST_NOTICE);
-        loop {
-            let moment = clock::now() + notice;
-            for other in others {
-                other.until.store(moment.0, Ordering::Relaxed);
-            }
-            self.from.store(moment.0, Ordering::Relaxed);
-            // If this thread was held up just here, the moment may be over already.
-            if clock::now() < moment {
-                return moment;
-            }
-            notice *= 2;
+        self.hold(others);
+        let moment = clock::now() + notice.max(LEAST_NOTICE);
+        for other in others {
+            other.until.store(moment.0, Ordering::Relaxed);
         }
+        self.from.store(moment.0, Ordering::Relaxed);
+        moment
+    }
+
+    /// From now on nobody decides whose a frame is. Whoever did it before had the frame already, so
+    /// that it is older than what the clock shows afterwards.
+    fn hold(&self, others: &[&Self]) {
+        for other in others {
+            other.until.store(SOON, Ordering::Relaxed);
+        }
+        self.from.store(SOON, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
     }
 
     /// The bounds that a socket has to look at now, if any. `begun` is the socket's own: it has
-    /// seen a frame behind the beginning.
+    /// seen a frame behind the beginning. To be asked when the frames are there.
     pub(super) fn bounds(&self, begun: bool) -> Option<Bounds> {
         let from = if begun { 0 } else { self.from.load(Ordering::Relaxed) };
         let until = self.until.load(Ordering::Relaxed);
@@ -72,6 +79,11 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
+    /// Frames have to wait until they are.
+    pub(super) fn are_known(self) -> bool {
+        self.from != SOON && self.until != SOON
+    }
+
     /// Does a frame of this time belong to the group?
     pub(super) fn have(self, time: Timestamp) -> bool {
         self.have_begun(time) && time.0 < self.until
@@ -85,6 +97,10 @@ impl Bounds {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc::{Receiver, channel};
+
     use super::*;
 
     #[test]
@@ -103,6 +119,68 @@ mod tests {
         }
         // Once a socket has seen a later one, there is nothing to look at.
         assert_eq!(new.bounds(true), None);
+    }
+
+    /// Reads frames of these times, and gives those that it hands over.
+    fn read(shift: &Shift, frames: Receiver<Timestamp>) -> Vec<Timestamp> {
+        let (mut taken, mut begun) = (Vec::new(), false);
+        for time in frames {
+            let bounds = loop {
+                match shift.bounds(begun) {
+                    Some(bounds) if !bounds.are_known() => std::thread::yield_now(),
+                    bounds => break bounds,
+                }
+            };
+            begun |= bounds.is_some_and(|bounds| bounds.have_begun(time));
+            if bounds.is_none_or(|bounds| bounds.have(time)) {
+                taken.push(time);
+            }
+        }
+        taken
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a thread that is held up is what is tested")]
+    fn however_long_it_takes_each_frame_is_had_once() {
+        let held_up = || std::thread::sleep(Duration::from_millis(30));
+        let (old, new) = (Shift::default(), Shift::default());
+        new.wait();
+        let ((of_old, for_old), (of_new, for_new)) = (channel(), channel());
+        let (mut taken, sent) = std::thread::scope(|scope| {
+            let readers =
+                [scope.spawn(|| read(&old, for_old)), scope.spawn(|| read(&new, for_new))];
+            let stop = Arc::new(AtomicBool::new(false));
+            let stopped = Arc::clone(&stop);
+            let kernel = scope.spawn(move || {
+                let mut sent = Vec::new();
+                while !stopped.load(Ordering::Relaxed) {
+                    let time = clock::now();
+                    sent.push(time);
+                    of_old.send(time).unwrap();
+                    of_new.send(time).unwrap();
+                    std::thread::sleep(Duration::from_micros(20));
+                }
+                sent
+            });
+            held_up();
+            // What `take_over` does, with the worst that may come between.
+            new.hold(&[&old]);
+            held_up();
+            let moment = clock::now() + LEAST_NOTICE;
+            held_up();
+            old.until.store(moment.0, Ordering::Relaxed);
+            held_up();
+            new.from.store(moment.0, Ordering::Relaxed);
+            held_up();
+            stop.store(true, Ordering::Relaxed);
+            let sent = kernel.join().unwrap();
+            let [old, new] = readers.map(|reader| reader.join().unwrap());
+            assert!(!old.is_empty() && !new.is_empty());
+            assert!(old.iter().all(|time| *time < moment));
+            ([old, new].concat(), sent)
+        });
+        taken.sort_unstable();
+        assert!(taken == sent, "{} of {}", taken.len(), sent.len());
     }
 
     #[test]

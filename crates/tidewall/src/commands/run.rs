@@ -71,6 +71,8 @@ struct Running {
     loaded: Loaded,
     /// The addresses that a file lists as ours.
     listed: AddressFile,
+    /// Why our networks could not follow the addresses, as it was told; tried again until they do.
+    behind: Option<String>,
 }
 
 /// What the main thread is told.
@@ -128,7 +130,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     rights.set(loaded.rights.clone());
     let server = serve(control, &live, responder.handle(), Arc::clone(&rights), messages)?;
     _ = sd_notify::notify(&[NotifyState::Ready]);
-    let mut running = Running { live, responder, rights, loaded, listed };
+    let mut running = Running { live, responder, rights, loaded, listed, behind: None };
     let result = look_after(args, &mut running, &inbox);
     let Running { live, responder, .. } = running;
     _ = sd_notify::notify(&[NotifyState::Stopping]);
@@ -283,6 +285,8 @@ fn look_after(
             read = now;
             if running.listed.read() {
                 follow_addresses(args, running, "other addresses are listed as ours");
+            } else if running.behind.is_some() {
+                follow_addresses(args, running, "tried again");
             }
         }
         let live = &mut running.live;
@@ -305,23 +309,28 @@ fn look_after(
     }
 }
 
-/// Goes by the networks that are ours now, for a reason.
+/// Goes by the networks that are ours now, for a reason. What keeps it from that is told once.
 fn follow_addresses(args: &RunArgs, running: &mut Running, reason: &str) {
-    let Running { live, responder, loaded, listed, .. } = running;
-    match plan_of(args, loaded, listed) {
-        Ok(plan) if live.networks() != plan.policy.networks => {
-            info!("{reason}; ours are now {}", list(&plan.policy.networks));
-            match live.reload(&plan) {
-                Ok(_) => match responder.reload(&loaded.respond, &plan.policy).as_str() {
-                    "" => {}
-                    said => info!("{said}"),
-                },
-                Err(error) => warn!("{}", live.explain(&error)),
-            }
-        }
-        Ok(_) => {}
-        Err(error) => warn!("{error:#}"),
+    let failed = try_to_follow(args, running, reason).err();
+    if let Some(error) = failed.as_ref().filter(|error| running.behind.as_ref() != Some(error)) {
+        warn!("our networks stay as they were, and this is tried again: {error}");
     }
+    running.behind = failed;
+}
+
+fn try_to_follow(args: &RunArgs, running: &mut Running, reason: &str) -> Result<(), String> {
+    let Running { live, responder, loaded, listed, .. } = running;
+    let plan = plan_of(args, loaded, listed).map_err(|error| format!("{error:#}"))?;
+    if live.networks() == plan.policy.networks {
+        return Ok(());
+    }
+    live.reload(&plan).map_err(|error| live.explain(&error))?;
+    info!("{reason}; ours are now {}", list(&plan.policy.networks));
+    match responder.reload(&loaded.respond, &plan.policy).as_str() {
+        "" => {}
+        said => info!("{said}"),
+    }
+    Ok(())
 }
 
 /// Reads the configuration again. What is wrong with it changes nothing.
@@ -338,7 +347,7 @@ fn reload(args: &RunArgs, running: &mut Running) -> Result<String, String> {
         for warning in &new.warnings {
             warn!("{warning}");
         }
-        let Running { live, responder, rights, loaded, listed } = running;
+        let Running { live, responder, rights, loaded, listed, .. } = running;
         let told = |error: anyhow::Error| format!("{error:#}");
         let file = listed.go_on_with(new.openvz_addresses.as_deref());
         let plan = plan_of(args, &new, &file).map_err(told)?;

@@ -27,8 +27,12 @@ pub enum Order {
     /// Go on by this policy and with these shards at the end of the window. Attacks and what is
     /// watched are kept.
     Adopt(Box<Policy>, SharedShards),
-    /// One more shard, from now on; to be among those of the next [`Self::Adopt`].
+    /// One more shard, from now on; to be among those of the next [`Self::Adopt`], if its worker
+    /// stays.
     Join(Sender<SharedShard>),
+    /// These are all that workers still have: the others are forgotten at the end of the window, and
+    /// what they counted is kept.
+    Part(SharedShards),
 }
 
 /// The detector and what drives it.
@@ -38,10 +42,17 @@ pub struct Judge {
     listener: Listener,
     clock: Clock,
     seed: u64,
-    /// The policy and the shards to go on with at the end of the window.
-    next: Option<(Policy, SharedShards)>,
-    /// What shards counted that were replaced.
+    /// What to go on with at the end of the window.
+    next: Option<Next>,
+    /// What shards counted that were replaced or forgotten.
     before: EngineStats,
+}
+
+/// What comes at the end of the window.
+struct Next {
+    /// `None` when it is the same as before.
+    policy: Option<Policy>,
+    shards: SharedShards,
 }
 
 /// Hears what the conductor finds.
@@ -89,26 +100,50 @@ impl Judge {
     pub fn run(mut self, orders: &Receiver<Order>, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             match orders.recv_timeout(self.until_next_slice()) {
-                Ok(Order::Adopt(policy, shards)) => self.next = Some((*policy, shards)),
-                Ok(Order::Join(answer)) => _ = answer.send(self.join()),
+                Ok(order) => self.hear(order),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.listener.boundary = false;
             self.advance(self.clock.now() - self.grace());
-            let may = self.listener.boundary || self.conductor.is_idle(&mut self.shards);
-            if let Some((policy, shards)) = self.next.take_if(|_| may) {
-                self.adopt(policy, shards);
-            }
+            self.go_on();
         }
         self.conductor.finish(&mut self.shards, &mut self.listener);
         self.publish(self.clock.now());
     }
 
+    fn hear(&mut self, order: Order) {
+        match order {
+            Order::Adopt(policy, shards) => {
+                self.next = Some(Next { policy: Some(*policy), shards });
+            }
+            Order::Join(answer) => _ = answer.send(self.join()),
+            Order::Part(shards) => {
+                // A policy that waits for the end of the window still comes.
+                let policy = self.next.take().and_then(|next| next.policy);
+                self.next = Some(Next { policy, shards });
+            }
+        }
+    }
+
+    /// Does what waits for the end of the window, if that was just now.
+    fn go_on(&mut self) {
+        let may = self.listener.boundary || self.conductor.is_idle(&mut self.shards);
+        match self.next.take_if(|_| may) {
+            None => {}
+            Some(Next { policy: Some(policy), shards }) => self.adopt(policy, shards),
+            Some(Next { policy: None, shards }) => {
+                self.part(&shards);
+                self.conductor.part(self.shards.0.len());
+            }
+        }
+    }
+
     /// Before a policy is replaced, windows are closed on time: what came behind the end would be
     /// lost with the shards.
     fn grace(&self) -> Duration {
-        if self.next.is_some() { Duration::ZERO } else { GRACE }
+        let adopts = self.next.as_ref().is_some_and(|next| next.policy.is_some());
+        if adopts { Duration::ZERO } else { GRACE }
     }
 
     fn until_next_slice(&self) -> Duration {
@@ -148,18 +183,23 @@ impl Judge {
     fn join(&mut self) -> SharedShard {
         let shard = SharedShard::new(self.conductor.join());
         self.shards.0.push(shard.clone());
-        if let Some((_, shards)) = &mut self.next {
-            shards.0.push(shard.clone());
+        if let Some(next) = &mut self.next {
+            next.shards.0.push(shard.clone());
         }
         shard
     }
 
-    /// Goes on by another policy or with other shards, at the end of a window.
-    fn adopt(&mut self, policy: Policy, shards: SharedShards) {
-        let leaves = |shard: &&SharedShard| !shards.0.iter().any(|stays| stays.is(shard));
-        for shard in self.shards.0.iter().filter(leaves) {
+    /// Forgets all shards but these.
+    fn part(&mut self, stay: &SharedShards) {
+        let leaves = |shard: &mut SharedShard| !stay.0.iter().any(|stays| stays.is(shard));
+        for shard in self.shards.0.extract_if(.., leaves) {
             shard.with(|shard| self.before.add(shard.stats()));
         }
+    }
+
+    /// Goes on by another policy or with other shards, at the end of a window.
+    fn adopt(&mut self, policy: Policy, shards: SharedShards) {
+        self.part(&shards);
         let count = shards.0.len();
         let mut next = Conductor::new(policy, count, count > 1, self.seed);
         for shared in &shards.0 {
@@ -175,4 +215,93 @@ impl Judge {
 
 fn new_averages(policy: &Policy) -> Averages {
     Averages::new(AVERAGES, policy.detection.window, AVERAGE_TIME)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use tidewall_model::{Direction, FlowRecord};
+
+    use super::*;
+
+    /// Nanoseconds at which the time of the tests begins.
+    const BEGIN: u64 = 1_790_000_000_000_000_000;
+    /// 192.0.2.1.
+    const DST: u128 = 0xc000_0201;
+
+    fn judge(workers: usize) -> Judge {
+        let policy = Policy::for_networks(vec!["192.0.2.0/24".parse().unwrap()]);
+        let conductor = Conductor::new(policy, workers, workers > 1, 7);
+        let shards = (0..workers).map(|_| SharedShard::new(conductor.shard())).collect();
+        Judge::new(conductor, SharedShards(shards), Arc::default(), Clock::start(), 7)
+    }
+
+    fn join(judge: &mut Judge) -> SharedShard {
+        let (answer, told) = channel();
+        judge.hear(Order::Join(answer));
+        told.recv().unwrap()
+    }
+
+    /// Counts so many packets to a host of ours.
+    fn count(shard: &SharedShard, packets: usize) {
+        let record = FlowRecord { dst: DST, packets: 1, bytes: 100, ..FlowRecord::default() };
+        shard.with(|shard| shard.ingest(&vec![record; packets]));
+    }
+
+    /// Lets the time come to each of these slices.
+    fn pass(judge: &mut Judge, slices: std::ops::RangeInclusive<u64>) {
+        let slice = u64::try_from(judge.conductor.slice_length().as_nanos()).unwrap();
+        for number in slices {
+            judge.listener.boundary = false;
+            judge.advance(Timestamp(BEGIN + number * slice));
+            judge.go_on();
+        }
+    }
+
+    fn received(judge: &Judge) -> u64 {
+        judge.listener.hub.snapshot().stats.received
+    }
+
+    #[test]
+    fn shards_that_no_worker_has_are_forgotten_and_what_they_counted_is_not() {
+        let mut judge = judge(1);
+        let stays = judge.shards.clone();
+        pass(&mut judge, 0..=1);
+        let joined = join(&mut judge);
+        count(&stays.0[0], 3);
+        count(&joined, 4);
+        judge.hear(Order::Part(stays.clone()));
+        drop(joined);
+        // What it counted is still in the window.
+        pass(&mut judge, 2..=19);
+        assert_eq!(judge.shards.0.len(), 2);
+        pass(&mut judge, 20..=20);
+        let incoming = judge.listener.snapshot.totals[Direction::Incoming as usize];
+        assert_eq!(incoming.total.packets, 7);
+        assert_eq!(judge.shards.0.len(), 1);
+        assert!(judge.shards.0[0].is(&stays.0[0]));
+        assert_eq!(received(&judge), 7);
+        count(&stays.0[0], 5);
+        pass(&mut judge, 21..=40);
+        assert_eq!(received(&judge), 12);
+    }
+
+    #[test]
+    fn a_reload_that_fails_takes_nothing_from_one_that_waits_or_comes_after() {
+        let mut judge = judge(1);
+        let stays = judge.shards.clone();
+        pass(&mut judge, 0..=1);
+        count(&stays.0[0], 1);
+        let other = Policy::for_networks(vec!["198.51.100.0/24".parse().unwrap()]);
+        judge.hear(Order::Adopt(Box::new(other.clone()), stays.clone()));
+        drop(join(&mut judge));
+        judge.hear(Order::Part(stays.clone()));
+        let last = join(&mut judge);
+        pass(&mut judge, 2..=20);
+        assert_eq!(judge.conductor.policy().networks, other.networks);
+        assert_eq!(judge.shards.0.len(), 2);
+        assert!(judge.shards.0[1].is(&last));
+        assert_eq!(judge.before.received, 1);
+    }
 }

@@ -1,12 +1,12 @@
 //! The workers' shards as the detector's thread sees them. A worker holds its shard's lock while it
-//! counts one batch, the detector for as long as it takes to read a slice or to swap a window: the
+//! counts a few records, the detector for as long as it takes to read a slice or to swap a window: the
 //! lock is almost never waited for, and a worker that has nothing to count delays no detection.
 
 use std::sync::Arc;
 
 use tidewall_engine::{Shard, Shards};
 
-#[expect(clippy::disallowed_types, reason = "taken once a batch, and by the detector; see above")]
+#[expect(clippy::disallowed_types, reason = "taken for many records at once; see above")]
 type Lock = std::sync::Mutex<Shard>;
 
 /// A shard that its worker and the detector share.

@@ -1,5 +1,6 @@
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicU16;
 
 use tidewall_capture::udp::{UdpConfig, UdpSource};
 use tidewall_engine::{Conductor, Policy};
@@ -7,8 +8,18 @@ use tidewall_engine::{Conductor, Policy};
 use super::*;
 use crate::config::{Flows, Frames, Listen, Service};
 
-fn free_port() -> SocketAddr {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// An address that nobody else takes, not even by chance: it is on loopback, of this process alone,
+/// and its port is below those that the kernel usually gives to whoever asks for any.
+fn own_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let ip = Ipv4Addr::new(127, 64 | (high & 63), middle, low);
+    loop {
+        let address = SocketAddr::from((ip, NEXT.fetch_add(1, Ordering::Relaxed)));
+        if UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 fn plan(netflow: &[SocketAddr], workers: usize) -> Plan {
@@ -55,7 +66,7 @@ fn received(roster: &Roster) -> u64 {
 
 #[test]
 fn a_worker_that_cannot_be_started_changes_nothing() {
-    let (old, new) = (free_port(), free_port());
+    let (old, new) = (own_address(), own_address());
     let before = plan(&[old], 1);
     let mut crew = crew(&before);
     let conductor = Conductor::new(before.policy.clone(), 1, true, 1);
@@ -78,6 +89,7 @@ fn a_worker_that_cannot_be_started_changes_nothing() {
         let error = crew.change(&after, None, hire).unwrap_err();
         assert!(error.to_string().contains("no more threads"), "{error:#}");
         assert_eq!(crew.roster().workers.len(), 1, "after {good} workers");
+        assert_eq!(crew.shards().0.len(), 1, "after {good} workers");
         drop(UdpSocket::bind(new).unwrap());
         assert!(!is_shared(), "the port is ours alone, after {good} workers");
         assert!(crew.is_sane());
