@@ -377,6 +377,13 @@ impl HostArena {
         }
     }
 
+    /// Sets the flows of an entry to zero.
+    pub fn forget_flows(&mut self, at: usize) {
+        if let Some(entry) = self.entries.get_mut(at) {
+            (entry.incoming.flows, entry.outgoing.flows) = (0, 0);
+        }
+    }
+
     /// Sets the flows of every entry to zero, to be counted again.
     pub fn reset_flows(&mut self) {
         for entry in &mut self.entries {

@@ -15,6 +15,7 @@ use crate::amplifiers::Amplifiers;
 use crate::arena::{HostKey, IN, Side};
 use crate::detector::{Detector, Moment, Notice};
 use crate::distinct::DistinctFlows;
+use crate::flows::MOST_THINNED;
 use crate::normal::{Normal, scatter};
 use crate::policy::Policy;
 use crate::samples::{Samples, describe, filter, is_filterable};
@@ -28,9 +29,6 @@ use crate::zones::Zones;
 /// Attacks that get filters at one moment; the others get theirs when they are told next. To search
 /// takes a millisecond or two, and an attack on a whole network must not delay its own detection.
 const MOST_FILTERED: usize = 8;
-
-/// Flows are never thinned to fewer than one tag in so many powers of two.
-const MOST_THINNED: u32 = 31;
 
 /// Shards, wherever they are.
 pub trait Shards {
@@ -116,7 +114,8 @@ pub struct Conductor {
     /// A host's traffic may be spread over several shards.
     parts: bool,
     spares: Vec<WindowSummary>,
-    /// The flows of each shard in the window that is read.
+    /// The flows of each shard in the window that is read; the first also helps to strike out
+    /// repeats in one that runs.
     flows: Vec<DistinctFlows>,
     slack: Slack,
     /// Time in which nothing happened, since a window was closed or memory was given back.
@@ -326,10 +325,17 @@ impl Conductor {
             return;
         }
         let Some(distinct) = self.flows.first_mut() else { return };
+        let (mut left, mut lowest) = (0, u32::MAX);
         shards.each(&mut |_, shard| {
             shard.settle_flows(distinct);
             level = level.max(shard.flows().level());
+            lowest = lowest.min(shard.flows().level());
+            left += shard.flows().len();
         });
+        // Workers go on: what they write down until it is looked at again may be repeats.
+        if left <= most && level <= lowest {
+            return;
+        }
         let level = level_for(most, level, |level| {
             let mut left = 0;
             shards.each(&mut |_, shard| left += shard.flows().len_at(level));

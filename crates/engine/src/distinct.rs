@@ -3,13 +3,14 @@
 //! no order of the flows makes it slower.
 
 use crate::flow_log::{FlowLog, flow_of};
-use crate::flows::keeps;
+use crate::flows::{MOST_THINNED, keeps, scatter};
 use crate::slack::Sizes;
 
 /// Parts of a log, by the top bits of the tags.
 const PARTS: usize = 256;
-/// Smallest table.
+/// Smallest table, and the largest that one begins with: most items may be repeats.
 const SMALLEST: usize = 16;
+const USUAL: usize = 1 << 12;
 /// An empty slot: no item is zero.
 const EMPTY: u64 = 0;
 
@@ -80,26 +81,40 @@ impl DistinctFlows {
     pub fn refill(&mut self, log: &FlowLog) {
         self.level = log.level();
         let ends = deal(log.items(), &mut self.items);
-        self.touched = self.touched.max(self.items.len());
         let (mut begin, mut kept) = (0, 0);
         for end in ends {
-            let size = ((end - begin) * 2).next_power_of_two().max(SMALLEST);
-            if self.table.len() < size {
-                self.table.resize(size, EMPTY);
-            }
-            let table = &mut self.table[..size];
-            table.fill(EMPTY);
+            let first = kept;
+            let mut size = ((end - begin) * 2).next_power_of_two().clamp(SMALLEST, USUAL);
+            self.empty_table(size);
             for at in begin..end {
                 let item = self.items[at];
+                if !put(&mut self.table[..size], item) {
+                    continue;
+                }
                 self.items[kept] = item;
-                kept += usize::from(put(table, item));
+                kept += 1;
+                if (kept - first) * 2 > size {
+                    size *= 2;
+                    self.empty_table(size);
+                    for item in &self.items[first..kept] {
+                        put(&mut self.table[..size], *item);
+                    }
+                }
             }
             begin = end;
         }
+        self.touched = self.touched.max(self.items.len()).max(self.table.len());
         self.items.truncate(kept);
-        while self.items.len() > self.most {
+        while self.items.len() > self.most && self.level < MOST_THINNED {
             self.thin_to(self.level + 1);
         }
+    }
+
+    fn empty_table(&mut self, size: usize) {
+        if self.table.len() < size {
+            self.table.resize(size, EMPTY);
+        }
+        self.table[..size].fill(EMPTY);
     }
 
     /// Has it touched far more than is needed?
@@ -134,9 +149,7 @@ fn deal(items: &[u64], dealt: &mut Vec<u64>) -> [usize; PARTS] {
 /// Puts an item of a part into the table, which is at most half full; false when it is there.
 #[inline]
 fn put(table: &mut [u64], item: u64) -> bool {
-    // Of the tag, the bits behind those that the whole part has in common.
-    let spread = u64::from((item >> 24) as u32);
-    let mut at = ((spread * table.len() as u64) >> 32) as usize;
+    let mut at = scatter(item, table.len());
     loop {
         match table.get_mut(at) {
             Some(slot) if *slot == item => return false,
@@ -192,5 +205,27 @@ mod tests {
         let mut distinct = DistinctFlows::new(1 << 12);
         distinct.refill(&log);
         assert_eq!(distinct.len(), 999, "(1, 77) is in both");
+    }
+
+    /// Quadratic work would take minutes.
+    #[test]
+    fn many_entries_with_one_tag_cost_no_more_than_others() {
+        let (mut log, mut set) = (FlowLog::new(1 << 20), FlowSet::new(1 << 20));
+        for entry in 0..400_000 {
+            log.add(&[flow_item(entry, 77)]);
+            set.insert(entry, 77);
+        }
+        let mut distinct = DistinctFlows::new(1 << 20);
+        distinct.refill(&log);
+        assert_eq!((distinct.len(), set.len()), (400_000, 400_000));
+    }
+
+    #[test]
+    fn repeats_make_no_table_larger() {
+        let mut log = FlowLog::new(1 << 20);
+        (0..200_000).for_each(|n| _ = log.add(&[flow_item(n % 2, 77)]));
+        let mut distinct = DistinctFlows::new(1 << 20);
+        distinct.refill(&log);
+        assert_eq!((distinct.len(), distinct.table.len()), (2, USUAL));
     }
 }

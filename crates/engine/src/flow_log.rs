@@ -7,10 +7,10 @@
 //! tags that the next level of thinning does not keep.
 
 use crate::distinct::DistinctFlows;
-use crate::flows::{FlowSet, keeps};
+use crate::flows::{FlowSet, MOST_THINNED, keeps};
 
 /// Flows, each of a counter entry, with repeats.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct FlowLog {
     /// As [`FlowSet`] keeps them.
     items: Vec<u64>,
@@ -33,6 +33,15 @@ pub const fn flow_item(entry: u32, tag: u32) -> u64 {
 #[inline]
 pub const fn flow_of(item: u64) -> (u32, u32) {
     ((item as u32).wrapping_sub(1), (item >> 32) as u32)
+}
+
+impl Clone for FlowLog {
+    /// With room for all that may come, too.
+    fn clone(&self) -> Self {
+        let mut items = Vec::with_capacity(Self::room(self.most));
+        items.extend_from_slice(&self.items);
+        Self { items, ..*self }
+    }
 }
 
 impl FlowLog {
@@ -124,7 +133,7 @@ impl FlowLog {
         (self.struck, self.longest) = (true, self.longest());
         self.items.sort_unstable();
         self.items.dedup();
-        while self.items.len() > self.most {
+        while self.items.len() > self.most && self.level < MOST_THINNED {
             self.thin_to(self.level + 1);
         }
         let level = self.level;

@@ -1,4 +1,6 @@
-//! Distinct flows of one window: a set of (counter entry, tag), exact up to its capacity.
+//! Distinct flows: a set of (counter entry, tag), exact up to its capacity. It counts the flows of
+//! hosts that are watched while a window runs, and unites those that several shards have seen; the
+//! flows of whole windows are in `flow_log.rs` and `distinct.rs`.
 //!
 //! A flow is a (local address, remote address, ports, protocol) in one direction. Its tag is 32
 //! bits of a seeded hash of all of these. When the set is full it keeps only tags whose lowest
@@ -14,8 +16,16 @@ const EMPTY: u64 = 0;
 /// Smallest table: 4 KiB.
 const SMALLEST: usize = 512;
 
-/// An odd number without structure: 2^32 divided by the golden ratio.
-const SCATTER: u32 = 0x9e37_79b1;
+/// Where in a table of `size` slots an item is looked for first. Flows also come in the order of
+/// their tags, or with one tag for many entries: they must not crowd one place.
+#[inline]
+pub const fn scatter(item: u64, size: usize) -> usize {
+    // 2^64 divided by the golden ratio: an odd number without structure.
+    (((item.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) * size as u64) >> 32) as usize
+}
+
+/// Flows are never thinned to fewer than one tag in so many powers of two.
+pub const MOST_THINNED: u32 = 31;
 
 /// Does a level of thinning keep a tag?
 #[inline]
@@ -26,7 +36,7 @@ pub const fn keeps(level: u32, tag: u32) -> bool {
 /// A set of flows, each belonging to a counter entry and direction.
 #[derive(Clone, Debug)]
 pub struct FlowSet {
-    /// Open addressing by the scattered tag; allocated once, untouched pages cost nothing.
+    /// Open addressing; allocated once, untouched pages cost nothing.
     slots: Vec<u64>,
     /// Slots in use by this window: a power of two, at most `slots.len()`.
     size: usize,
@@ -123,7 +133,7 @@ impl FlowSet {
             return Inserted::No;
         }
         let item = flow_item(entry, tag);
-        let mut at = self.home(tag);
+        let mut at = self.home(item);
         let slots = &mut self.slots[..self.size];
         loop {
             match slots.get_mut(at) {
@@ -197,16 +207,15 @@ impl FlowSet {
         self.moved = moved;
     }
 
-    /// Flows also come in the order of their tags, from another set: they must not crowd one end.
     #[inline]
-    fn home(&self, tag: u32) -> usize {
-        ((u64::from(tag.wrapping_mul(SCATTER)) * self.size as u64) >> 32) as usize
+    fn home(&self, item: u64) -> usize {
+        scatter(item, self.size)
     }
 
     /// Where the item is, or the empty slot where it belongs.
     #[inline]
     fn probe(&self, item: u64) -> usize {
-        let mut at = self.home((item >> 32) as u32);
+        let mut at = self.home(item);
         while self.slots[at] != EMPTY && self.slots[at] != item {
             at = if at + 1 == self.size { 0 } else { at + 1 };
         }

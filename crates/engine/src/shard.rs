@@ -1,5 +1,5 @@
 //! What one worker counts: the whole fate of a record on the packet path. Shards share nothing; the
-//! detector adds them up. Nothing here locks, allocates after start-up or logs.
+//! detector adds them up. Nothing on the way of a record locks, allocates after start-up or logs.
 
 use std::sync::Arc;
 

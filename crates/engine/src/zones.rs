@@ -35,6 +35,8 @@ pub struct Zones {
     dense: u32,
     /// Keys the hash of addresses and flows; an attacker must not know it.
     seed: u64,
+    /// Two more keys, made of the seed.
+    keys: [u64; 2],
 }
 
 impl Zones {
@@ -72,7 +74,8 @@ impl Zones {
         let marks: Vec<GroupMarks> =
             policy.groups.iter().map(|group| GroupMarks::of(group, policy, parts)).collect();
         let least_mark = GroupMarks::least_of(&marks);
-        Self { table, list: zones, marks, least_mark, networks, dense, seed }
+        let keys = [SECRET[0], SECRET[3]].map(|secret| fold(seed ^ SECRET[1], secret) ^ secret);
+        Self { table, list: zones, marks, least_mark, networks, dense, seed, keys }
     }
 
     /// Zone of an address of ours.
@@ -145,7 +148,7 @@ impl Zones {
     #[inline]
     fn hash_host(&self, bits: u128) -> u32 {
         let (low, high) = (bits as u64, (bits >> 64) as u64);
-        (fold(low ^ self.seed, fold(high ^ SECRET[0], SECRET[1])) >> 32) as u32
+        (fold(low ^ self.seed, fold(high ^ self.keys[0], SECRET[1])) >> 32) as u32
     }
 
     /// Tag of a flow: 32 bits of a keyed hash of everything that tells flows apart.
@@ -157,13 +160,15 @@ impl Zones {
             | u64::from(flow.remote_port) << 16
             | u64::from(flow.protocol) << 8
             | flow.side as u64;
-        let a = fold(local ^ self.seed, remote ^ SECRET[0]);
+        // Every factor is keyed: one that somebody could make zero would take the others with it.
+        let [first, second] = self.keys;
+        let a = fold(local ^ self.seed, remote ^ first);
         let b = if local_high | remote_high == 0 {
             ports
         } else {
-            fold(local_high ^ SECRET[1], remote_high ^ SECRET[2]) ^ ports
+            fold(local_high ^ first, remote_high ^ second) ^ ports
         };
-        (fold(a ^ SECRET[3], b ^ self.seed) >> 16) as u32
+        (fold(a ^ second, b ^ self.seed) >> 16) as u32
     }
 }
 
@@ -237,6 +242,8 @@ fn dense_offset(prefix: Prefix, ranges: &[(Prefix, u32)]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::policy::Group;
 
@@ -305,5 +312,30 @@ mod tests {
         }
         let key = key(&zones, Address::v4(0xc000_0201)).unwrap();
         assert!(matches!(zones.place(key), Place::Hashed(_)));
+    }
+
+    /// Whoever knows the program's constants, and chooses an address by them, has flows like others.
+    #[test]
+    fn no_address_takes_the_difference_out_of_tags() {
+        let zones = Zones::compile(&policy(&["2001:db8::/32"], &[]), 1, 0x0123_4567_89ab_cdef);
+        for secret in SECRET {
+            let remote = 0x2a02_u128 << 112 | u128::from(secret);
+            for remote in [remote, remote << 64 | 1, u128::from(secret) << 64 | u128::from(secret)]
+            {
+                let tags: BTreeSet<u32> = (0..1000)
+                    .map(|host| {
+                        zones.flow_tag(&FlowTuple {
+                            local: 0x2001_0db8 << 96 | host,
+                            remote,
+                            local_port: 53,
+                            remote_port: 53,
+                            protocol: 17,
+                            side: 0,
+                        })
+                    })
+                    .collect();
+                assert!(tags.len() > 998, "{remote:x}: {} tags", tags.len());
+            }
+        }
     }
 }

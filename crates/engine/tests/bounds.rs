@@ -21,8 +21,9 @@ const DESTINATIONS: u64 = 1_000_000;
 fn bound(capacity: &Capacity) -> u64 {
     // An active host in the running window and in the one that is being read, and its index.
     let host = 2 * 300 + 16;
-    // A table at most half empty, with the scratch to rebuild it, of both windows.
-    let flow = 2 * (3 * 8 + 12);
+    // Logs of both windows with repeats for half of it and more, the distinct flows of one, and the
+    // set of those that are watched: each for up to twice the capacity, rounded up.
+    let flow = 2 * (2 * 8) + 2 * 8 + 12;
     let sum = host * u64::from(capacity.hosts)
         + flow * u64::from(capacity.flows)
         + 128 * u64::from(capacity.recent)

@@ -7,7 +7,7 @@ use crate::flows::{FlowSet, Inserted};
 
 /// A watched host's flows may be thinned earlier than those of a whole window.
 const PART_OF_CAPACITY: u32 = 4;
-/// A set that has grown beyond so many places is given back when nothing is watched: 1 MB.
+/// A set that had more than so many places is given back when nothing is watched: 1 MB.
 const KEPT_PLACES: usize = 1 << 17;
 
 /// The flows of the watched hosts since the window began.
@@ -19,12 +19,20 @@ pub(super) struct WatchedFlows {
     members: Entries,
     /// Items of the log that were looked at.
     read: usize,
+    /// The most places that the set had at the end of a window.
+    touched: usize,
 }
 
 impl WatchedFlows {
     pub(super) fn new(capacity: u32) -> Self {
         let capacity = capacity / PART_OF_CAPACITY;
-        Self { set: FlowSet::new(capacity), capacity, members: Entries::default(), read: 0 }
+        Self {
+            set: FlowSet::new(capacity),
+            capacity,
+            members: Entries::default(),
+            read: 0,
+            touched: 0,
+        }
     }
 
     pub(super) const fn set(&self) -> &FlowSet {
@@ -47,33 +55,31 @@ impl WatchedFlows {
         }
         let items = log.items();
         let (before, since) = items.split_at(self.read.min(items.len()));
-        if log.level() > self.set.level() {
-            self.set.thin_to(log.level());
-            self.recount(hosts);
-        }
+        self.thin_to(log.level(), hosts);
+        self.members.unite(&fresh);
         if !fresh.is_empty() {
-            self.take(before, &fresh, hosts);
-            self.members.unite(&fresh);
+            self.take(before, Some(&fresh), hosts);
         }
         if !self.members.is_empty() {
-            let members = std::mem::take(&mut self.members);
-            self.take(since, &members, hosts);
-            self.members = members;
+            self.take(since, None, hosts);
         }
         self.read = items.len();
     }
 
-    fn take(&mut self, items: &[u64], entries: &Entries, hosts: &mut HostArena) {
+    /// Counts the flows of these entries, or of all members, that are among the items.
+    fn take(&mut self, items: &[u64], entries: Option<&Entries>, hosts: &mut HostArena) {
+        let Self { set, members, .. } = self;
+        let entries = entries.unwrap_or(members);
         for (entry, tag) in items.iter().map(|item| flow_of(*item)) {
             if !entries.has(entry as usize / 2) {
                 continue;
             }
-            match self.set.insert(entry, tag) {
+            match set.insert(entry, tag) {
                 Inserted::No => {}
                 Inserted::New(weight) => {
                     hosts.add_flows(entry as usize / 2, entry as usize % 2, weight);
                 }
-                Inserted::Thinned => self.recount(hosts),
+                Inserted::Thinned => recount(set, members, hosts),
             }
         }
     }
@@ -82,14 +88,8 @@ impl WatchedFlows {
     pub(super) fn thin_to(&mut self, level: u32, hosts: &mut HostArena) {
         if level > self.set.level() {
             self.set.thin_to(level);
-            self.recount(hosts);
+            recount(&self.set, &self.members, hosts);
         }
-    }
-
-    #[cold]
-    fn recount(&self, hosts: &mut HostArena) {
-        hosts.reset_flows();
-        hosts.count_flows(self.set.iter(), self.set.weight());
     }
 
     /// The log has another order now.
@@ -100,14 +100,22 @@ impl WatchedFlows {
     /// Begins a new window. True when hosts were watched in the one before.
     pub(super) fn clear(&mut self) -> bool {
         let any = !self.members.is_empty();
-        if !any && self.set.size() > KEPT_PLACES {
-            self.set = FlowSet::new(self.capacity);
+        self.touched = self.touched.max(self.set.size());
+        if !any && self.touched > KEPT_PLACES {
+            (self.set, self.touched) = (FlowSet::new(self.capacity), 0);
         }
         self.set.clear();
         self.members.clear();
         self.read = 0;
         any
     }
+}
+
+/// Counts the flows of the members again: those of all others are not counted yet.
+#[cold]
+fn recount(set: &FlowSet, members: &Entries, hosts: &mut HostArena) {
+    members.iter().for_each(|entry| hosts.forget_flows(entry));
+    hosts.count_flows(set.iter(), set.weight());
 }
 
 /// A set of entry numbers.
@@ -129,6 +137,14 @@ impl Entries {
         if let Some(bits) = self.bits.get_mut(entry / 64) {
             *bits |= 1 << (entry % 64);
         }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        let of_word = |(at, bits): (usize, &u64)| {
+            let bits = *bits;
+            (0..64).filter(move |bit| bits >> bit & 1 != 0).map(move |bit| at * 64 + bit)
+        };
+        self.bits.iter().enumerate().flat_map(of_word)
     }
 
     fn unite(&mut self, other: &Self) {

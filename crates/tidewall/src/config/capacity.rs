@@ -38,8 +38,9 @@ table! {
 
 /// Bytes of one active host in a window: its counters, the rare ones too, and its index entry.
 const HOST_BYTES: u64 = 300;
-/// Bytes of one flow in a window: a hash table at its emptiest, and the scratch space to grow it.
-const FLOW_BYTES: u64 = 40;
+/// Bytes of one flow in a window: a log with repeats at its largest, and half of what the window
+/// that closes and the hosts that are watched need besides.
+const FLOW_BYTES: u64 = 42;
 /// Window tables of a worker: the one that fills and the one that closes.
 const WINDOWS: u64 = 2;
 

@@ -122,13 +122,22 @@ impl Server {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "nobody can be served before a descriptor is free")]
+fn rest() {
+    thread::sleep(Duration::from_millis(50));
+}
+
 fn accept(listener: &UnixListener, asked: &Arc<dyn Asked>, stop: &Arc<AtomicBool>) {
     let clients = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        let Ok(mut stream) = stream else { continue };
+        let Ok(mut stream) = stream else {
+            // Without a free file descriptor the client would be offered again at once, and again.
+            rest();
+            continue;
+        };
         if clients.fetch_add(1, Ordering::Relaxed) >= MOST_CLIENTS {
             clients.fetch_sub(1, Ordering::Relaxed);
             _ = reply(&mut stream, Err("too many clients"));
