@@ -204,7 +204,8 @@ mod tests {
             assert_eq!(hosts.entries()[40].flows(), [0, 0], "nobody asked");
         }
         watched.thin_to(1, &mut hosts);
-        let even = |flows: &BTreeSet<u64>| flows.iter().filter(|n| mix(**n).is_multiple_of(2)).count();
+        let even =
+            |flows: &BTreeSet<u64>| flows.iter().filter(|n| mix(**n).is_multiple_of(2)).count();
         assert_eq!(hosts.entries()[50].flows()[OUT] as usize, 2 * even(&truth[101]));
         hosts.reset_flows();
         assert!(watched.clear() && !watched.clear());
