@@ -17,7 +17,7 @@ mod workers;
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -163,12 +163,16 @@ struct Ceiling {
     by_generator: bool,
 }
 
-/// Resident memory in bytes with so many hosts.
+/// Resident memory in bytes with so many hosts in a large network, and what that network costs.
 struct Memory {
     kind: Kind,
     hosts: u32,
     before: u64,
     after: u64,
+    /// Part of a core that is used while nothing comes.
+    idle: f64,
+    /// Part of the records that is lost at the usual rate.
+    loss: f64,
 }
 
 /// Part of the records that may be missing in a rate "without loss".
@@ -176,6 +180,8 @@ const NO_LOSS: f64 = 0.0001;
 /// Rates that are tried, in thousands; then as fast as possible.
 const LADDER: [u32; 5] = [400, 800, 1600, 2400, 3200];
 const HOSTS: [u32; 3] = [1000, 100_000, 1_000_000];
+/// For so long it is looked at what a program uses while nothing comes.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// Measures, and returns the section of BENCH.md.
 pub(super) fn run(options: &Options) -> Result<String> {
@@ -379,17 +385,28 @@ impl Bench {
         for kind in self.kinds().into_iter().filter(|kind| *kind != Kind::Count) {
             for hosts in HOSTS {
                 let network = "10.0.0.0/12";
-                let Some(receiver) = self.start(kind, Medium::Netflow5, &[network])? else {
+                let Some(mut receiver) = self.start(kind, Medium::Netflow5, &[network])? else {
                     continue;
                 };
                 let before = receiver.resident()?;
-                let hosts_word = hosts.to_string();
-                let words =
-                    ["--seconds", "4", "--rate", "1000000", "--hosts", &hosts_word, "-n", network];
-                self.generate(Medium::Netflow5, &words)?;
+                let (cpu, begin) = (receiver.cpu()?, Instant::now());
+                sleep(IDLE);
+                let used = receiver.cpu()? - cpu;
+                let idle = (used.user + used.system) / begin.elapsed().as_secs_f64();
+                let (hosts_word, rate) = (hosts.to_string(), self.options.rate.to_string());
+                let of = ["--hosts", &hosts_word, "-n", network, "--seconds", "4", "--rate"];
+                let counted = receiver.received()?;
+                let sent = self.generate(Medium::Netflow5, &[&of[..], &[&rate]].concat())?;
+                sleep(Duration::from_millis(1200));
+                let counted = (receiver.received()? - counted) as f64;
+                let loss = (1.0 - counted / sent.records.max(1) as f64).max(0.0);
+                self.generate(Medium::Netflow5, &[&of[..], &["1000000"]].concat())?;
                 let after = receiver.resident()?;
-                eprintln!("{} {hosts} hosts: {before} to {after} bytes", kind.name());
-                found.push(Memory { kind, hosts, before, after });
+                eprintln!(
+                    "{} {hosts} hosts: {before} to {after} bytes, idle {idle:.4}, loss {loss:.5}",
+                    kind.name()
+                );
+                found.push(Memory { kind, hosts, before, after, idle, loss });
             }
         }
         Ok(found)

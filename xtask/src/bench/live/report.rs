@@ -121,14 +121,21 @@ pub(super) fn ceilings(ceilings: &[(Medium, Kind, Ceiling)]) -> String {
 pub(super) fn memory(list: &[Memory]) -> String {
     let mut text = String::from(
         "### Resident memory with a /12 as network, MB\n\n\
-         Before any traffic, and after four seconds of NetFlow v5 at a million records/s.\n\n\
-         | | active hosts | before | after | bytes a host more |\n|---|--:|--:|--:|--:|\n",
+         Before any traffic, and after four seconds of NetFlow v5 at a million records/s; before them \
+         the part of a core that is used while nothing comes, and what is lost at the usual rate.\n\n\
+         | | active hosts | before | after | bytes a host more | idle | loss |\n\
+         |---|--:|--:|--:|--:|--:|--:|\n",
     );
     for m in list {
         let more = m.after.saturating_sub(m.before) as f64 / f64::from(m.hosts);
         let (before, after) = (m.before as f64 / 1e6, m.after as f64 / 1e6);
         let name = m.kind.name();
-        let _ = writeln!(text, "| {name} | {} | {before:.0} | {after:.0} | {more:.0} |", m.hosts);
+        let (idle, loss) = (m.idle * 100.0, m.loss * 100.0);
+        let _ = writeln!(
+            text,
+            "| {name} | {} | {before:.0} | {after:.0} | {more:.0} | {idle:.1} % | {loss:.2} % |",
+            m.hosts
+        );
     }
     text + "\n"
 }
