@@ -208,7 +208,7 @@ pub struct Loaded {
 }
 
 impl Default for Loaded {
-    /// No file: no network, no limit, ports and paths by default.
+    /// No file: no network, and limits, ports and paths by default.
     fn default() -> Self {
         Self {
             policy: Policy::for_networks(Vec::new()),
