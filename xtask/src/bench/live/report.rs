@@ -146,7 +146,7 @@ pub(super) fn latencies(list: &[Latency]) -> String {
         "### From the first attack packet to the event, seconds\n\n\
          Least / median / most. The limit is 20,000 packets/s; sFlow is sampled 1 in 1000, a \
          NetFlow v9 record has 1,000 packets. tidewall: the event on the control socket; \
-         FastNetMon: the start of its notify script.\n\n\
+         FastNetMon: the start of its notify script. Nobody waits longer than 20 seconds.\n\n\
          | | attack | tidewall | FastNetMon | ratio of medians |\n|---|--:|--:|--:|--:|\n",
     );
     for medium in MEDIA {
