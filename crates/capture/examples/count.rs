@@ -22,7 +22,7 @@ use tidewall_wire::frame::LinkType;
 
 const WAIT: Duration = Duration::from_millis(100);
 /// As the service rests between two batches that were not full.
-const UDP_PAUSE: Duration = Duration::from_millis(2);
+const UDP_PAUSE: Duration = Duration::from_millis(4);
 const XDP_PAUSE: Duration = Duration::from_micros(200);
 const FULL: usize = 64;
 
