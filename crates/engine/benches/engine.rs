@@ -7,8 +7,11 @@
 #![allow(unsafe_code, reason = "the service asks for memory by an instruction that is unsafe")]
 
 use std::fs;
+use std::time::Duration;
 
-use tidewall_engine::{Dealing, Engine, Policy, Prefetch, PrefixTable};
+use tidewall_engine::{
+    Averages, Dealing, Engine, Observer, Policy, Prefetch, PrefixTable, WindowView,
+};
 use tidewall_model::{Address, FlowRecord, Prefix, TcpFlags, Timestamp, protocol};
 use tidewall_testkit::bench::Bench;
 
@@ -28,6 +31,7 @@ fn main() {
     {
         close(&mut bench, name, hosts, aim);
     }
+    averages(&mut bench);
     for (name, hosts) in [("1k", 1_000u32), ("100k", 100_000), ("1m", 1_000_000)] {
         memory(&mut bench, name, hosts);
     }
@@ -111,14 +115,16 @@ fn ingest(bench: &mut Bench, name: &str, hosts: u32, aim: Option<f64>) {
     let picks = picks(hosts, 2_000_000);
     let mut batch = vec![FlowRecord::default(); BATCH];
     let mut engine = engine();
+    // A second at the rate that is aimed at: what is kept of the records goes by it.
+    ingest_picks(&mut engine, &picks[..RATE], &mut batch, SECOND);
     // The window is warm: its hosts are known, as for all but the first records of a second.
-    ingest_picks(&mut engine, &picks, &mut batch);
+    ingest_picks(&mut engine, &picks, &mut batch, 2 * SECOND);
     if let Some(aim) = aim {
         bench.aim(aim);
     }
     let note = "both directions, flows counted, random order; with the making of the records";
     bench.note(note).run(&full, "ns/record", picks.len() as u64, || {
-        ingest_picks(&mut engine, &picks, &mut batch);
+        ingest_picks(&mut engine, &picks, &mut batch, 2 * SECOND);
     });
 }
 
@@ -136,7 +142,7 @@ fn make(bench: &mut Bench) {
         picks.len() as u64,
         || {
             for (picks, seq) in picks.chunks(BATCH).zip((0..).step_by(BATCH)) {
-                fill(&mut batch, picks, seq);
+                fill(&mut batch, picks, seq, SECOND);
                 std::hint::black_box(&mut batch);
             }
         },
@@ -145,6 +151,8 @@ fn make(bench: &mut Bench) {
 
 /// Records that a worker takes at once, in the cache because it has just made them.
 const BATCH: usize = 256;
+/// Records of a second.
+const RATE: usize = 400_000;
 
 /// A host's address in the low 30 bits, and the number of one of its flows above.
 fn picks(hosts: u32, count: usize) -> Vec<u32> {
@@ -154,15 +162,15 @@ fn picks(hosts: u32, count: usize) -> Vec<u32> {
     (0..count).map(pick).collect()
 }
 
-fn fill(batch: &mut [FlowRecord], picks: &[u32], first: u64) {
+fn fill(batch: &mut [FlowRecord], picks: &[u32], first: u64, at: u64) {
     for ((slot, pick), seq) in batch.iter_mut().zip(picks).zip(first..) {
-        *slot = record(pick & 0x3fff_ffff, pick >> 30, seq, SECOND, seq % 2 == 0);
+        *slot = record(pick & 0x3fff_ffff, pick >> 30, seq, at, seq % 2 == 0);
     }
 }
 
-fn ingest_picks(engine: &mut Engine, picks: &[u32], batch: &mut [FlowRecord]) {
+fn ingest_picks(engine: &mut Engine, picks: &[u32], batch: &mut [FlowRecord], at: u64) {
     for (picks, seq) in picks.chunks(BATCH).zip((0..).step_by(BATCH)) {
-        fill(batch, picks, seq);
+        fill(batch, picks, seq, at);
         engine.ingest_with(&batch[..picks.len()], Near, &mut ());
     }
 }
@@ -200,6 +208,54 @@ fn close(bench: &mut Bench, name: &str, hosts: u32, aim: Option<f64>) {
         },
         |second| engine.borrow_mut().advance(Timestamp((*second + 1) * SECOND), &mut ()),
     );
+}
+
+/// Looks at a window as the service does for its list of hosts, or does not.
+struct Listed {
+    averages: Option<Averages>,
+    window: u64,
+}
+
+impl Observer for Listed {
+    fn window(&mut self, window: &WindowView<'_>) {
+        self.window += 1;
+        if let Some(averages) = &mut self.averages {
+            averages.end_window(self.window, window.hosts());
+        }
+    }
+}
+
+/// What the averages that are shown add to the closing of a window.
+fn averages(bench: &mut Bench) {
+    let length = Duration::from_secs(1);
+    for (name, averages) in
+        [("without", None), ("with", Some(Averages::new(10_000, length, 5 * length)))]
+    {
+        let full = format!("close_window_100k_hosts_{name}_averages");
+        if !bench.wants(&full) {
+            continue;
+        }
+        let (mut engine, mut second) = (engine(), 1);
+        let mut listed = Listed { averages, window: 0 };
+        let mut list = records(100_000, RATE, SECOND);
+        let engine = std::cell::RefCell::new(&mut engine);
+        bench.note("200,000 records, a table of 10,000").run_fresh(
+            &full,
+            "ms/window",
+            1,
+            || {
+                second += 2;
+                // Every window has other large hosts, and some that stay.
+                list.rotate_left(RATE / 8);
+                for record in &mut list {
+                    record.time = Timestamp(second * SECOND);
+                }
+                engine.borrow_mut().ingest(&list[..RATE / 2], &mut ());
+                second
+            },
+            |second| engine.borrow_mut().advance(Timestamp((*second + 1) * SECOND), &mut listed),
+        );
+    }
 }
 
 /// Resident memory of this process in bytes.

@@ -5,10 +5,11 @@
 //! windows without traffic it is a f^n. The table is bounded: when it is full, its floor rises and
 //! hosts below the floor are left out, so it holds the largest ones.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidewall_model::{Address, DirectedCounters, TrafficCounters};
+
+use crate::zones::{SECRET, fold};
 
 /// Average rates of one side, per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -50,6 +51,7 @@ impl AverageRates {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
+    address: Address,
     sides: [AverageRates; 2],
     /// The larger side's last rate: a new host's average is still small.
     last: f64,
@@ -59,7 +61,8 @@ struct Entry {
 /// Averages of at most `capacity` hosts.
 #[derive(Clone, Debug)]
 pub struct Averages {
-    hosts: BTreeMap<Address, Entry>,
+    entries: Vec<Entry>,
+    places: Places,
     capacity: usize,
     floor: f64,
     window: Duration,
@@ -73,7 +76,8 @@ impl Averages {
     /// An empty table; `time` is the time constant T.
     pub fn new(capacity: usize, window: Duration, time: Duration) -> Self {
         let keep = (-window.as_secs_f64() / time.as_secs_f64().max(1e-9)).exp();
-        Self { hosts: BTreeMap::new(), capacity: capacity.max(1), floor: SMALLEST, window, keep }
+        let (entries, places, capacity) = (Vec::new(), Places::default(), capacity.max(1));
+        Self { entries, places, capacity, floor: SMALLEST, window, keep }
     }
 
     /// The end of a window: what each host had in it.
@@ -90,7 +94,8 @@ impl Averages {
                 AverageRates::of(&counters.outgoing, self.window),
             ];
             let last = now[0].weight().max(now[1].weight());
-            if let Some(entry) = self.hosts.get_mut(&address) {
+            let at = self.places.find(&self.entries, address);
+            if let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) {
                 entry.decay(window.saturating_sub(1), self.keep);
                 for (average, rates) in entry.sides.iter_mut().zip(now) {
                     average.approach(rates, self.keep);
@@ -99,7 +104,8 @@ impl Averages {
                 entry.last = last;
             } else if last >= self.floor {
                 let first = now.map(|rates| rates.scaled(1.0 - self.keep));
-                self.hosts.insert(address, Entry { sides: first, last, window });
+                self.entries.push(Entry { address, sides: first, last, window });
+                self.places.add(&self.entries);
                 self.make_room(window);
             }
         }
@@ -107,7 +113,10 @@ impl Averages {
 
     /// Averages of a host, as of a window; zero when it is not in the table.
     pub fn get(&self, address: Address, window: u64) -> [AverageRates; 2] {
-        let Some(mut entry) = self.hosts.get(&address).copied() else { return Default::default() };
+        let at = self.places.find(&self.entries, address);
+        let Some(mut entry) = at.and_then(|at| self.entries.get(at)).copied() else {
+            return Default::default();
+        };
         entry.decay(window, self.keep);
         entry.sides
     }
@@ -120,35 +129,41 @@ impl Averages {
         window: u64,
         by: impl Fn(&AverageRates) -> f64,
     ) -> Vec<(Address, AverageRates)> {
-        let mut list: Vec<_> = (self.hosts.iter())
-            .map(|(address, entry)| {
+        let mut list: Vec<_> = (self.entries.iter())
+            .map(|entry| {
                 let mut entry = *entry;
                 entry.decay(window, self.keep);
-                (*address, entry.sides[side])
+                (entry.address, entry.sides[side])
             })
             .collect();
-        list.sort_by(|a, b| by(&b.1).total_cmp(&by(&a.1)).then(a.0.cmp(&b.0)));
-        list.truncate(most);
+        let order = |a: &(Address, AverageRates), b: &(Address, AverageRates)| {
+            by(&b.1).total_cmp(&by(&a.1)).then(a.0.cmp(&b.0))
+        };
+        if most < list.len() {
+            list.select_nth_unstable_by(most, order);
+            list.truncate(most);
+        }
+        list.sort_unstable_by(order);
         list
     }
 
     /// Hosts in the table.
     pub fn len(&self) -> usize {
-        self.hosts.len()
+        self.entries.len()
     }
 
     /// No host in the table?
     pub fn is_empty(&self) -> bool {
-        self.hosts.is_empty()
+        self.entries.is_empty()
     }
 
     /// With a full table keeps the larger three quarters of it, and raises the floor to theirs.
     fn make_room(&mut self, window: u64) {
-        if self.hosts.len() <= self.capacity {
+        if self.entries.len() <= self.capacity {
             return;
         }
         let keep = self.keep;
-        let mut weights: Vec<f64> = (self.hosts.values_mut())
+        let mut weights: Vec<f64> = (self.entries.iter_mut())
             .map(|entry| {
                 entry.decay(window, keep);
                 entry.weight()
@@ -157,7 +172,8 @@ impl Averages {
         let leave = (self.capacity / 4 + 1).min(weights.len() - 1);
         let (_, floor, _) = weights.select_nth_unstable_by(leave, f64::total_cmp);
         let floor = floor.max(SMALLEST);
-        self.hosts.retain(|_, entry| entry.weight() > floor);
+        self.entries.retain(|entry| entry.weight() > floor);
+        self.places.renew(&self.entries, floor.to_bits());
         self.floor = floor;
     }
 }
@@ -175,6 +191,77 @@ impl Entry {
             self.last *= keep.powi(missed);
             self.window = window;
         }
+    }
+}
+
+/// Where the entry of a host is: open addressing, at most half full. A slot holds the upper half
+/// of the address's hash and the entry's number + 1, so that a host that has none costs no look at
+/// an entry. The hashes are keyed with what hosts receive, which nobody outside knows: who chooses
+/// addresses cannot make them crowd.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    slots: Vec<u64>,
+    key: u64,
+}
+
+/// Upper half of a slot.
+const TAG: u64 = 0xffff_ffff << 32;
+/// Smallest table of slots: 2 kB.
+const LEAST_SLOTS: usize = 256;
+
+impl Places {
+    /// Number of the host's entry.
+    fn find(&self, entries: &[Entry], address: Address) -> Option<usize> {
+        let mask = self.slots.len().checked_sub(1)?;
+        let hash = self.hash(address);
+        let mut at = hash as usize & mask;
+        loop {
+            let slot = self.slots[at];
+            let number = (slot & !TAG).checked_sub(1)? as usize;
+            if slot & TAG == hash & TAG && entries[number].address == address {
+                return Some(number);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// Notes the last of the entries, which is new.
+    fn add(&mut self, entries: &[Entry]) {
+        if entries.len() * 2 > self.slots.len() {
+            let news = entries.last().map_or(0, |entry| entry.last.to_bits());
+            self.renew(entries, news);
+        } else if let Some(entry) = entries.last() {
+            self.put(entry.address, entries.len());
+        }
+    }
+
+    /// Notes all entries afresh, by hashes of another key.
+    fn renew(&mut self, entries: &[Entry], news: u64) {
+        self.key = fold(self.key ^ news, SECRET[0]);
+        // Room for as many again.
+        let slots = (entries.len() * 4).next_power_of_two().max(LEAST_SLOTS);
+        self.slots.clear();
+        self.slots.resize(slots, 0);
+        for (entry, number) in entries.iter().zip(1..) {
+            self.put(entry.address, number);
+        }
+    }
+
+    /// Notes a host that has no place yet, with the number of its entry + 1.
+    fn put(&mut self, address: Address, number: usize) {
+        let hash = self.hash(address);
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        while self.slots[at] != 0 {
+            at = (at + 1) & mask;
+        }
+        self.slots[at] = hash & TAG | number as u64;
+    }
+
+    fn hash(&self, address: Address) -> u64 {
+        let (low, high) = (address.bits as u64, (address.bits >> 64) as u64);
+        let high = fold(high ^ self.key, SECRET[1] ^ address.family as u64);
+        fold(low ^ SECRET[2], high ^ SECRET[3])
     }
 }
 
@@ -225,6 +312,78 @@ mod tests {
         let mut averages = Averages::new(4, Duration::from_secs(1), Duration::from_secs(1));
         averages.end_window(0, (0..4).map(|n| host(n, 10)));
         averages.end_window(1000, (10..14).map(|n| host(n, 10)));
-        assert!(averages.hosts.keys().all(|address| address.bits >= 10));
+        assert!(averages.entries.iter().all(|entry| entry.address.bits >= 10));
+    }
+
+    /// The same table with a tree in the place of the hashes.
+    #[derive(Default)]
+    struct Tree {
+        hosts: std::collections::BTreeMap<Address, Entry>,
+        floor: f64,
+    }
+
+    impl Tree {
+        fn end_window(
+            &mut self,
+            like: &Averages,
+            window: u64,
+            hosts: &[(Address, DirectedCounters)],
+        ) {
+            self.floor = (self.floor / 2.0).max(SMALLEST);
+            for (address, counters) in hosts {
+                let now = [&counters.incoming, &counters.outgoing]
+                    .map(|counters| AverageRates::of(counters, like.window));
+                let last = now[0].weight().max(now[1].weight());
+                if let Some(entry) = self.hosts.get_mut(address) {
+                    entry.decay(window - 1, like.keep);
+                    for (average, rates) in entry.sides.iter_mut().zip(now) {
+                        average.approach(rates, like.keep);
+                    }
+                    (entry.window, entry.last) = (window, last);
+                } else if last >= self.floor {
+                    let sides = now.map(|rates| rates.scaled(1.0 - like.keep));
+                    let entry = Entry { address: *address, sides, last, window };
+                    self.hosts.insert(*address, entry);
+                }
+                if self.hosts.len() > like.capacity {
+                    self.hosts.values_mut().for_each(|entry| entry.decay(window, like.keep));
+                    let mut weights: Vec<f64> = self.hosts.values().map(Entry::weight).collect();
+                    weights.sort_by(f64::total_cmp);
+                    let leave = (like.capacity / 4 + 1).min(weights.len() - 1);
+                    self.floor = weights[leave].max(SMALLEST);
+                    self.hosts.retain(|_, entry| entry.weight() > self.floor);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn hashes_find_what_a_tree_would() {
+        let mut averages = Averages::new(700, Duration::from_secs(1), Duration::from_secs(3));
+        let mut tree = Tree { floor: SMALLEST, ..Tree::default() };
+        for window in 1..40u64 {
+            let hosts: Vec<_> = (0..3_000u64)
+                .map(|n| {
+                    let drawn = fold(n ^ window << 20, SECRET[3]);
+                    let (address, counters) = host(drawn as u32 % 2_000, drawn >> 50);
+                    let v6 = Address::v6(address.bits << 64 | 7);
+                    (if drawn >> 40 & 1 == 0 { address } else { v6 }, counters)
+                })
+                .collect();
+            averages.end_window(window, hosts.iter().copied());
+            tree.end_window(&averages, window, &hosts);
+            assert_eq!(averages.len(), tree.hosts.len());
+            for (address, entry) in &tree.hosts {
+                let mut entry = *entry;
+                entry.decay(window, averages.keep);
+                assert_eq!(averages.get(*address, window), entry.sides);
+            }
+            for n in (0..2_000).map(Address::v4).filter(|a| !tree.hosts.contains_key(a)) {
+                assert_eq!(averages.get(n, window), <[AverageRates; 2]>::default());
+            }
+            let all = averages.top(0, usize::MAX, window, |rates| rates.packets);
+            assert!(all.is_sorted_by(|a, b| a.1.packets >= b.1.packets));
+            assert_eq!(averages.top(0, 9, window, |rates| rates.packets), all[..9]);
+        }
     }
 }

@@ -130,8 +130,8 @@ pub struct Conductor {
     slice: Option<u64>,
     slice_ns: u64,
     slices: u64,
-    /// The newest record's place in the order of receipt, where all shards share one.
-    newest: Option<u64>,
+    /// The shards' records have positions in one order.
+    in_order: bool,
     answer: SliceSummary,
 }
 
@@ -157,7 +157,7 @@ impl Conductor {
             slice: None,
             slice_ns: (window_ns / slices).max(1),
             slices,
-            newest: None,
+            in_order: false,
             answer: SliceSummary::default(),
             zones,
             policy: Arc::new(policy),
@@ -211,6 +211,9 @@ impl Conductor {
         while current < wanted {
             if self.is_idle(shards) {
                 // Nothing was counted and nothing is watched: no time needs to be gone through.
+                if wanted / self.slices > current / self.slices {
+                    self.pace(shards);
+                }
                 self.rest(wanted - current, shards);
                 current = wanted;
                 break;
@@ -265,15 +268,14 @@ impl Conductor {
         (Timestamp(begin), Timestamp(end))
     }
 
-    /// Tells how far the order of receipt has come that all shards share.
-    pub(crate) fn set_newest(&mut self, seq: u64) {
-        self.newest = Some(self.newest.unwrap_or_default().max(seq));
+    /// Says that the positions of records are in one order over all shards.
+    pub(crate) const fn share_order(&mut self) {
+        self.in_order = true;
     }
 
     /// Goes on where another conductor stands, at the end of a window: with its clock, and with what
     /// it watches. Attacks on targets that this policy does not know end.
     pub fn inherit(&mut self, other: &mut Self, observer: &mut impl Observer) {
-        self.newest = other.newest;
         self.normal.inherit(&mut other.normal);
         let now = other.slice.map_or(0, |slice| slice.saturating_mul(other.slice_ns));
         // A window of another length begins where the one that is running would end.
@@ -447,7 +449,8 @@ impl Conductor {
         let view = WindowView { start, length, scan: &scan, summaries: &summaries, zones: &zones };
         observer.window(&view);
         self.tell(&notices, moment.now, shards, observer);
-        self.remember(start, moment.now, shards, summaries.len().max(1));
+        self.remember(start, moment.now, shards);
+        self.pace(shards);
         let needed = self.slack.note(&summaries, start);
         self.rested_ns = 0;
         for summary in &mut summaries {
@@ -460,29 +463,22 @@ impl Conductor {
     }
 
     /// Remembers some of what the window brought to hosts that are not attacked.
-    fn remember(
-        &mut self,
-        start: Timestamp,
-        now: Timestamp,
-        shards: &mut dyn Shards,
-        rings: usize,
-    ) {
+    fn remember(&mut self, start: Timestamp, now: Timestamp, shards: &mut dyn Shards) {
         if !self.policy.detection.enabled {
             return;
         }
-        let (oldest, zones, detector) = (self.oldest(), &self.zones, &self.detector);
+        let (oldest, zones, detector) = (self.oldest(shards), &self.zones, &self.detector);
         // No more records than one ring holds, however many rings there are.
-        let one_in = if self.newest.is_some() { 1 } else { rings as u64 };
+        let one_in = if self.in_order { 1 } else { self.flows.len().max(1) as u64 };
         let records = &mut self.received;
         records.clear();
         shards.each(&mut |_, shard| {
             let of_window = |record: &&FlowRecord| {
-                record.seq >= oldest
-                    && (start..now).contains(&record.time)
+                (start..now).contains(&record.time)
                     && (one_in == 1 || scatter(record).is_multiple_of(one_in))
                     && zones.lookup(record.family, record.dst).is_some()
             };
-            records.extend(shard.recent().newest_first().filter(of_window).copied());
+            records.extend(shard.recent().newest_first(oldest).filter(of_window).copied());
         });
         let is_calm = |record: &FlowRecord| {
             let Some(zone) = zones.lookup(record.family, record.dst) else { return false };
@@ -494,10 +490,39 @@ impl Conductor {
         self.normal.remember(records, now, is_calm);
     }
 
-    /// Where shards share an order, what one ring has lost is not taken from another.
-    fn oldest(&self) -> u64 {
-        let ring = u64::from(self.policy.capacity.recent);
-        self.newest.map_or(0, |newest| (newest + 1).saturating_sub(ring))
+    /// Tells the rings how many records of the next window to keep, going by the last one.
+    fn pace(&self, shards: &mut dyn Shards) {
+        let window = self.policy.detection.window;
+        let mut all = 0;
+        shards.each(&mut |_, shard| {
+            let ring = shard.recent_mut();
+            let own = ring.take_noted();
+            all += own;
+            ring.pace(own, window);
+        });
+        if self.is_shared() {
+            shards.each(&mut |_, shard| shard.recent_mut().pace(all, window));
+        }
+    }
+
+    /// The first position that the rings tell of. Where shards share an order, they tell together
+    /// of as many records as one ring alone would hold.
+    fn oldest(&self, shards: &mut dyn Shards) -> u64 {
+        if !self.is_shared() {
+            return 0;
+        }
+        let mut positions: Vec<u64> = Vec::new();
+        shards.each(&mut |_, shard| positions.extend(shard.recent().positions()));
+        positions.sort_unstable();
+        // A record between two of our hosts may be in two rings.
+        positions.dedup();
+        let lost = positions.len().saturating_sub(self.policy.capacity.recent.max(1) as usize);
+        positions.get(lost).copied().unwrap_or(0)
+    }
+
+    /// Does more than one ring hold records of one order?
+    const fn is_shared(&self) -> bool {
+        self.in_order && self.flows.len() > 1
     }
 
     /// Adds what the recent records know to the attacks, and tells the observer.
@@ -538,7 +563,7 @@ impl Conductor {
         if samples.is_empty() {
             return;
         }
-        let oldest = self.oldest();
+        let oldest = self.oldest(shards);
         let (zones, totals) = (&self.zones, self.detector.totals());
         shards.each(&mut |_, shard| samples.collect(shard.recent(), oldest, zones, totals));
         let mut filtered = 0;

@@ -58,6 +58,8 @@ pub struct Engine {
     dealing: Dealing,
     shards: Vec<Shard>,
     next_shard: usize,
+    /// Records that were dealt.
+    dealt: u64,
     late: u64,
 }
 
@@ -66,9 +68,10 @@ impl Engine {
     /// replay and tests fix it.
     pub fn new(policy: Policy, shards: usize, dealing: Dealing, seed: u64) -> Self {
         let shards = shards.clamp(1, 1024);
-        let conductor = Conductor::new(policy, shards, dealing == Dealing::RoundRobin, seed);
+        let mut conductor = Conductor::new(policy, shards, dealing == Dealing::RoundRobin, seed);
+        conductor.share_order();
         let shards = (0..shards).map(|_| conductor.shard()).collect();
-        Self { conductor, dealing, shards, next_shard: 0, late: 0 }
+        Self { conductor, dealing, shards, next_shard: 0, dealt: 0, late: 0 }
     }
 
     /// Counts records in their order. Where a record's time passes the end of a slice or window,
@@ -92,7 +95,6 @@ impl Engine {
             // Time beyond the last representable slice: count it in that slice.
             let (now, later) = rest.split_at(split.max(1));
             self.late += now.iter().filter(|record| record.time < begin).count() as u64;
-            self.conductor.set_newest(now.iter().map(|record| record.seq).max().unwrap_or(0));
             self.deal(now, prefetch);
             rest = later;
         }
@@ -138,9 +140,9 @@ impl Engine {
             return;
         }
         let zones = self.conductor.zones();
-        for record in records {
+        for (record, position) in records.iter().zip(self.dealt..) {
             if self.dealing == Dealing::RoundRobin {
-                self.shards[self.next_shard].ingest_half(record, Half::Both);
+                self.shards[self.next_shard].ingest_half(record, position, Half::Both);
                 self.next_shard = (self.next_shard + 1) % count;
                 continue;
             }
@@ -152,15 +154,16 @@ impl Engine {
             let dst = shard_of(record.family, record.dst);
             match (src, dst) {
                 (Some(src), Some(dst)) if src != dst => {
-                    self.shards[dst].ingest_half(record, Half::Destination);
-                    self.shards[src].ingest_half(record, Half::Source);
+                    self.shards[dst].ingest_half(record, position, Half::Destination);
+                    self.shards[src].ingest_half(record, position, Half::Source);
                 }
                 _ => {
                     let shard = dst.or(src).unwrap_or(0);
-                    self.shards[shard].ingest_half(record, Half::Both);
+                    self.shards[shard].ingest_half(record, position, Half::Both);
                 }
             }
         }
+        self.dealt += records.len() as u64;
     }
 }
 

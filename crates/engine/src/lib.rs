@@ -51,6 +51,7 @@ pub use policy::{
     Capacity, Counting, Detection, DirectedLimits, Group, Limits, Policy, Rule, Whitelist,
 };
 pub use prefetch::{Load, Prefetch};
+pub use recent::RECENT_RECORD_BYTES;
 pub use shard::{Shard, ShardStats};
 
 /// Part of a limit from which on a rate is watched closely.

@@ -194,8 +194,9 @@ pub struct Capacity {
     pub hosts: u32,
     /// Distinct flows in one window that are told apart exactly; above, they are sampled.
     pub flows: u32,
-    /// Recent records, from which the samples of an attack are taken. For one in sixteen of them a
-    /// host's normal traffic is remembered.
+    /// Recent records, from which the samples of an attack are taken: all of them as long as they
+    /// reach back for a quarter of a second, one in several where more come. For one in sixteen of
+    /// them a host's normal traffic is remembered.
     pub recent: u32,
     /// IPv4 addresses of our networks that get a direct index entry (4 bytes each, used lazily).
     pub dense: u32,

@@ -54,12 +54,11 @@ impl Samples {
         self.lists.is_empty()
     }
 
-    /// Fills the lists with what a ring holds of each attack; records before `oldest` in the order
-    /// of receipt are left out, because a ring of another shard may have lost them already.
+    /// Fills the lists with what a ring holds of each attack from the position `oldest` on; what
+    /// came before it a ring of another shard may have lost already.
     pub fn collect(&mut self, ring: &Recent, oldest: u64, zones: &Zones, totals: &Totals) {
         let with_totals = self.lists.keys().any(|(s, _)| matches!(s, Subject::Total(_)));
-        let known = |record: &&FlowRecord| record.seq >= oldest;
-        for record in ring.newest_first().filter(known) {
+        for record in ring.newest_first(oldest) {
             for (side, bits) in [(IN, record.dst), (OUT, record.src)] {
                 let Some(zone) = zones.lookup(record.family, bits) else { continue };
                 self.offer((Subject::Host(HostKey { zone, bits }), side), record);

@@ -212,18 +212,24 @@ impl Shard {
     /// Counts records, asking for memory by `prefetch`.
     pub fn ingest_with(&mut self, records: &[FlowRecord], prefetch: impl Prefetch) {
         for chunk in records.chunks(CHUNK) {
-            self.ingest_chunk(chunk, Half::Both, prefetch);
+            self.ingest_chunk(chunk, self.stats.received, Half::Both, prefetch);
         }
     }
 
-    /// Counts half of one record.
-    pub fn ingest_half(&mut self, record: &FlowRecord, half: Half) {
-        self.ingest_chunk(std::slice::from_ref(record), half, Load);
+    /// Counts half of one record, which has this position among the records of all shards.
+    pub fn ingest_half(&mut self, record: &FlowRecord, position: u64, half: Half) {
+        self.ingest_chunk(std::slice::from_ref(record), position, half, Load);
     }
 
     /// Counts a chunk in passes: the loads of each pass do not depend on each other, so their
     /// cache misses overlap instead of adding up, and each pass is small enough for the registers.
-    fn ingest_chunk(&mut self, chunk: &[FlowRecord], half: Half, prefetch: impl Prefetch) {
+    fn ingest_chunk(
+        &mut self,
+        chunk: &[FlowRecord],
+        first: u64,
+        half: Half,
+        prefetch: impl Prefetch,
+    ) {
         for (zones, record) in self.scratch.zones.iter_mut().zip(chunk) {
             *zones = self.zones.lookup_ends(record);
         }
@@ -242,7 +248,11 @@ impl Shard {
             self.count_totals(chunk.len());
         }
         let ours = self.list_sides(chunk.len(), half);
-        self.remember(chunk, ours);
+        // What counts for a host of ours goes into the ring.
+        self.recent.offer(first, chunk, ours);
+        if half != Half::Source {
+            self.recent.note(ours.count_ones());
+        }
         self.find_hosts(chunk, prefetch);
         self.peek_hosts(prefetch);
         self.count_zones();
@@ -300,17 +310,6 @@ impl Shard {
         }
         *count = listed;
         ours
-    }
-
-    /// Puts the records that count for a host of ours into the ring.
-    fn remember(&mut self, chunk: &[FlowRecord], ours: u64) {
-        let mut left = ours;
-        while left != 0 {
-            let begin = left.trailing_zeros();
-            let end = begin + (!(left >> begin)).trailing_zeros();
-            self.recent.extend(&chunk[begin as usize..end as usize]);
-            left &= u64::MAX.checked_shl(end).unwrap_or(0);
-        }
     }
 
     /// Makes the hits of the listed sides, and asks for their places in the index.
@@ -537,6 +536,11 @@ impl Shard {
     /// The newest records.
     pub const fn recent(&self) -> &Recent {
         &self.recent
+    }
+
+    /// The same, to be paced.
+    pub const fn recent_mut(&mut self) -> &mut Recent {
+        &mut self.recent
     }
 }
 

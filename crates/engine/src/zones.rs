@@ -190,12 +190,12 @@ pub struct FlowTuple {
 }
 
 /// Odd constants without structure (digits of e, pi and the golden ratio).
-const SECRET: [u64; 4] =
+pub const SECRET: [u64; 4] =
     [0x9e37_79b9_7f4a_7c15, 0x2430_8d31_3198_a2e1, 0xadf8_5458_a2bb_4a9b, 0x243f_6a88_85a3_08d3];
 
 /// Multiplies to 128 bits and folds the halves: every input bit reaches every output bit.
 #[inline]
-const fn fold(a: u64, b: u64) -> u64 {
+pub const fn fold(a: u64, b: u64) -> u64 {
     let wide = a as u128 * b as u128;
     wide as u64 ^ (wide >> 64) as u64
 }

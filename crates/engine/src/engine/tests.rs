@@ -374,6 +374,8 @@ mod independence {
         policy.groups[0].host = DirectedLimits { incoming: limits(), outgoing: limits() };
         policy.groups[0].network = DirectedLimits { incoming: limits(), outgoing: limits() };
         policy.capacity.flows = 256;
+        // So few that rings lose records, and keep one in several of them.
+        policy.capacity.recent = 1 << 9;
         policy.detection.release_time = Duration::from_secs(2);
         policy
     }
@@ -467,5 +469,42 @@ fn what_a_victim_sends_is_told_with_the_attack() {
             assert!((3_600..=4_400).contains(&total.packets), "{begin} s, {pps}: {total:?}");
             assert!((1_800_000..=2_200_000).contains(&total.bytes), "{begin} s, {pps}: {total:?}");
         }
+    }
+}
+
+/// A ring that keeps one record in several goes back before the attack, and the sample is full
+/// wherever the attack begins: on a busy line, and on a silent one.
+#[test]
+fn samples_are_full_on_a_busy_line_and_on_a_silent_one() {
+    let mut policy = policy(&["10.0.0.0/8"]);
+    policy.capacity.recent = 1 << 14;
+    let busy = || flood("192.0.2.1", "10.0.9.9", 19_000, 0.0, 4.0);
+    let lines: [Vec<Vec<FlowRecord>>; 2] = [
+        Vec::new(),
+        // Twenty hosts with 19,000 packets a second each: 380,000.
+        (0..20u32)
+            .map(|host| {
+                let mut records = busy();
+                for record in &mut records {
+                    record.dst = (0x0a00_0900 + host).into();
+                }
+                records
+            })
+            .collect(),
+    ];
+    for (mut line, least) in lines.into_iter().zip([policy.detection.samples, 400]) {
+        let is_busy = !line.is_empty();
+        line.push(flood("198.51.100.1", "10.0.0.7", 400_000, 2.503, 3.2));
+        line.push(flood("192.0.2.8", "10.0.0.7", 200, 0.0, 2.5));
+        let heard = run(&policy, &in_order(line), 1, 10_000);
+        let first = heard.first("10.0.0.7");
+        let after = first.time.since(Timestamp(START + 2_503_000_000));
+        assert!(after <= Duration::from_millis(100), "{after:?}");
+        let samples = &first.attack.samples;
+        assert!(samples.len() >= least, "{}", samples.len());
+        let times = samples.iter().map(|sample| sample.0.time);
+        let span = times.clone().max().unwrap().since(times.min().unwrap());
+        // A ring of every record would hold 20 ms of the busy line with the attack.
+        assert!(!is_busy || span >= Duration::from_millis(40), "{span:?}");
     }
 }
