@@ -42,6 +42,23 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         };
         writeln!(io::stderr(), "warning: no networks, so nothing is ours to watch; {hint}\n")?;
     }
+    if loaded.listen.sflow.is_empty()
+        && loaded.listen.netflow.is_empty()
+        && loaded.mirrors.is_empty()
+    {
+        let hint = match loaded.reference {
+            None => "name an address under [listen], or add a [[mirror]]",
+            Some(_) => {
+                "turn on `sflow` with `sflow_port`, `netflow` with `netflow_port`, or a mirror with \
+                 `interfaces`"
+            }
+        };
+        writeln!(
+            io::stderr(),
+            "warning: no source, so there is nothing to receive and `tidewall run` does not start; \
+             {hint}\n"
+        )?;
+    }
     if !args.quiet {
         write!(io::stdout(), "{}", config::describe(&loaded))?;
         if let Some(reference) = &loaded.reference {

@@ -213,6 +213,13 @@ impl Lists<'_> {
             List::Whitelist => ("networks_whitelist", "white_list_path"),
         };
         let typed = reference.get(key).map(|entry| (key, entry, reference.text(key)));
+        if let Some((key, entry, "")) = typed {
+            let reason = format!(
+                "there is no path: FastNetMon reads no list; here it is `{name}` beside this file, \
+                 or /etc/{name}"
+            );
+            sink.warn(&entry.place(key), reason, format!("write `{key} = /etc/{name}`"));
+        }
         let typed = typed.filter(|(_, _, path)| !path.is_empty());
         let Some(file) = self.folders.find(name, typed, sink) else { return Vec::new() };
         self.keep(name, file, |text, sink| prefixes::read(list, text, sink))

@@ -107,7 +107,10 @@ impl Site {
             }),
         );
         if all.is_empty() {
-            bail!("there is nothing to receive: name an address under [listen], or a [[mirror]]");
+            bail!(
+                "there is nothing to receive: name an address under [listen], or a [[mirror]]; in \
+                 FastNetMon's file turn on `sflow`, `netflow` or a mirror, with ports or interfaces"
+            );
         }
         Ok(all)
     }

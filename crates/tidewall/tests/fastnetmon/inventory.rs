@@ -1,10 +1,14 @@
-//! Every key in the inventory of FastNetMon's behaviour is in the table of keys. The inventory is
-//! not part of this repository: it is looked for beside the checkout, next to the corpus.
+//! Every key of FastNetMon's releases is in the table of keys, and no other. The list of their
+//! names is beside this file. The inventory that it comes from is not part of this repository: it
+//! is looked for beside the checkout, next to the corpus, and compared too.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use tidewall::config::fastnetmon::keys;
+
+/// Names of all keys, one a line; `<group>_` stands for a host group's name.
+const NAMES: &str = include_str!("inventory.txt");
 
 /// What stands in backticks in the tables and is no key, and why.
 const NO_KEYS: &[(&str, &str)] = &[
@@ -61,6 +65,20 @@ fn is_known(word: &str) -> bool {
 }
 
 #[test]
+fn the_table_has_the_keys_of_the_list_and_no_other() {
+    let names: BTreeSet<&str> = NAMES.lines().collect();
+    assert_eq!(names.len(), NAMES.lines().count(), "one is there twice");
+    let (of_groups, global): (BTreeSet<&str>, BTreeSet<&str>) =
+        names.into_iter().partition(|name| name.starts_with("<group>_"));
+    assert_eq!(keys::names().collect::<BTreeSet<_>>(), global);
+    let limits = keys::LIMITS.iter().flat_map(|limit| [limit.switch, limit.threshold]);
+    let known = limits.chain(["enable_ban", "enable_ban_ipv6"]);
+    let known: BTreeSet<String> = known.map(|ending| format!("<group>_{ending}")).collect();
+    assert_eq!(known.iter().map(String::as_str).collect::<BTreeSet<_>>(), of_groups);
+    assert!(of_groups.iter().all(|name| is_known(name)));
+}
+
+#[test]
 fn every_key_of_the_inventory_is_in_the_table() {
     let Some(folder) = reference() else { return };
     let core = std::fs::read_to_string(folder.join("core.md")).unwrap();
@@ -81,6 +99,10 @@ fn every_key_of_the_inventory_is_in_the_table() {
         .filter(|word| !is_known(word) && !NO_KEYS.iter().any(|(known, _)| known == word))
         .collect();
     assert!(unknown.is_empty(), "keys without a row in the table: {unknown:?}");
+    let listed: BTreeSet<&str> = NAMES.lines().collect();
+    let plain = |word: &&String| !word.starts_with('_') && !word.ends_with('*');
+    let new: Vec<_> = found.iter().filter(plain).filter(|w| !listed.contains(w.as_str())).collect();
+    assert!(new.is_empty(), "keys that inventory.txt lacks: {new:?}");
     // And the other way round: each of our keys is in the inventory, by itself or in a family.
     let families: Vec<_> = found.iter().filter_map(|word| word.strip_suffix('*')).collect();
     let listed = |name: &str| {

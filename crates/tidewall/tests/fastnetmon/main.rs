@@ -65,12 +65,20 @@ fn assert_same(text: &str, files: &Files) {
     };
     assert_eq!(parsed.policy, direct.policy, "{text}\n---\n{toml}");
     assert_eq!(parsed.frames, direct.frames, "{text}\n---\n{toml}");
+    assert_same_sources(&parsed, &direct, &toml);
     let own = |loaded: &Loaded| (loaded.own_addresses, loaded.openvz_addresses.clone());
     assert_eq!(own(&parsed), own(&direct), "{text}\n---\n{toml}");
     assert_eq!(parsed.service, direct.service, "{text}\n---\n{toml}");
     assert_eq!(parsed.respond.planner, direct.respond.planner, "{text}\n---\n{toml}");
     let shown = |loaded: &Loaded| format!("{:#?}", loaded.respond);
     assert_eq!(shown(&parsed), shown(&direct), "{text}\n---\n{toml}");
+}
+
+/// The same is received, in the same way.
+fn assert_same_sources(parsed: &Loaded, direct: &Loaded, toml: &str) {
+    assert_eq!(parsed.listen, direct.listen, "{toml}");
+    assert_eq!(parsed.mirrors, direct.mirrors, "{toml}");
+    assert_eq!(parsed.flows, direct.flows, "{toml}");
 }
 
 fn folder() -> PathBuf {
@@ -111,6 +119,7 @@ fn files_of_every_release_are_told_from_toml_and_mean_what_import_says() {
         let parsed = config::parse("imported.toml", &toml).unwrap();
         assert_eq!(parsed.policy, loaded.policy, "{name}\n{toml}");
         assert_eq!(parsed.frames, loaded.frames, "{name}");
+        assert_same_sources(&parsed, &loaded, &toml);
         assert_eq!(parsed.service, loaded.service, "{name}");
         let (shown, wanted) = (&parsed.respond, &loaded.respond);
         assert_eq!(format!("{shown:?}"), format!("{wanted:?}"), "{name}\n{toml}");
@@ -415,6 +424,92 @@ fn what_stops_fastnetmon_is_an_error() {
 }
 
 #[test]
+fn sources_are_the_same_after_an_import() {
+    let files = files(&[NETWORKS]);
+    let ports = "sflow = on\nsflow_port = 6343,6344\nsflow_host = 192.0.2.9\nnetflow = on\n\
+                 netflow_port = 2055\nnetflow_host = ::\nnetflow_sampling_ratio = 1000\n";
+    let mirrors = "mirror_netmap = on\nnetmap_sampling_ratio = 7\npcap = on\n";
+    let packet = "mirror_afpacket = on\nmirror_af_packet_custom_sampling_rate = 50\n";
+    let xdp = "mirror_afxdp = on\nzero_copy_xdp = on\nforce_native_mode_xdp = on\n";
+    for (more, count) in [
+        (format!("{packet}{mirrors}"), 6),
+        (format!("{packet}mirror_af_packet_fanout_mode = qm\n"), 2),
+        (format!("{xdp}xdp_set_promisc = on\n"), 2),
+        ("mirror_afxdp = on\n".to_owned(), 2),
+        (String::new(), 0),
+    ] {
+        let text = format!("{QUIET}{ports}interfaces = eth0,eth1\n{more}");
+        let loaded = good(&text, &files);
+        assert_eq!((loaded.listen.sflow.len(), loaded.listen.netflow.len()), (2, 1));
+        assert_eq!(loaded.mirrors.len(), count, "{text}");
+        assert_ne!(loaded.flows, config::Flows::default());
+        assert_same(&text, &files);
+    }
+}
+
+#[test]
+fn an_engine_listens_where_it_is_told_or_not_at_all() {
+    let files = files(&[NETWORKS]);
+    for (key, value) in [
+        ("sflow", "collector.example.com"),
+        ("netflow", "eth0"),
+        ("sflow", "192.0.2.1,192.0.2.2"),
+        ("netflow", "[::1]"),
+        ("netflow", "192.0.2.256"),
+        ("sflow", "*"),
+    ] {
+        let text = format!("{QUIET}{key} = on\n{key}_port = 6343\n{key}_host = {value}\n");
+        let errors = parse(&text, &files).unwrap_err();
+        let [error] = errors.diagnostics() else { panic!("{errors}") };
+        assert_eq!((error.severity, error.line), (Severity::Error, 6), "{error:?}");
+        assert_eq!(error.field, format!("{key}_host"));
+        assert!(error.reason.contains("not an IP address"), "{error:?}");
+        assert!(error.fix.contains(&format!("`{key}_host = ")), "{error:?}");
+        let shown = errors.render(Style::Plain);
+        assert!(shown.contains("fastnetmon.conf:6"), "{shown}");
+        // What is off listens nowhere, so nothing is refused.
+        let off = text.replace("= on\nsflow_port", "= off\nsflow_port");
+        let off = off.replace("= on\nnetflow_port", "= off\nnetflow_port");
+        let loaded = good(&off, &files);
+        assert!(loaded.listen.sflow.is_empty() && loaded.listen.netflow.is_empty());
+    }
+    for (value, address) in
+        [("127.0.0.1", "127.0.0.1:6343"), ("::", "[::]:6343"), ("", "0.0.0.0:6343")]
+    {
+        let text = format!("{QUIET}sflow = on\nsflow_port = 6343\nsflow_host = {value}\n");
+        let loaded = good(&text, &files);
+        assert_eq!(loaded.listen.sflow, [address.parse().unwrap()]);
+        assert_same(&text, &files);
+    }
+}
+
+#[test]
+fn captures_that_are_gone_have_a_line_to_paste() {
+    let files = files(&[NETWORKS]);
+    for (lines, parts, engine) in [
+        ("mirror = on\n", &["`pcap = on`", "`mirror_afpacket = on`"][..], "pcap"),
+        ("mirror = on\nenable_pf_ring_zc_mode = on\n", &["`interfaces = zc:eth3`"], "pcap"),
+        ("mirror_snabbswitch = on\n", &["tidewall import"], "pipe"),
+    ] {
+        let text = format!("{QUIET}interfaces = eth3\n{lines}");
+        let loaded = good(&text, &files);
+        let said = loaded.warnings.iter().map(|w| w.fix.as_str()).collect::<Vec<_>>().join("\n");
+        for part in parts {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        // The lines of a mirror stand in a comment of what is imported; pasted, they are one.
+        let toml = import(&text, &files);
+        let paste = toml.lines().filter_map(|line| line.strip_prefix("#   "));
+        let paste: Vec<_> = paste.filter(|line| line.starts_with(['[', 'e', 'i'])).collect();
+        let pasted = format!("{toml}\n{}\n", paste.join("\n"));
+        let mirrors = config::parse("pasted.toml", &pasted).unwrap().mirrors;
+        let [mirror] = mirrors.as_slice() else { panic!("{pasted}") };
+        let shown = format!("{:?}", mirror.source).to_lowercase();
+        assert!(shown.starts_with(engine), "{shown}");
+    }
+}
+
+#[test]
 fn switches_towards_others_stay_as_fastnetmon_reads_them() {
     let text = "gobgp = yes\nexabgp = on # now\nredis_enabled = yes\nsflow = yes\ngraphite = on\n\
                 enable_ban = true\n";
@@ -464,6 +559,35 @@ fn the_commands_read_and_print_it() {
     let empty = tempfile::tempdir().unwrap();
     let (_, _, said) = run(&["check", "-q", &conf, "--root", empty.path().to_str().unwrap()]);
     assert!(said.contains("write them to the networks list"), "{said}");
+    assert!(!said.contains("no source"), "{said}");
+    // No engine is on, or none that has where to listen.
+    let bare = empty.path().join("bare.conf");
+    for text in [QUIET.to_owned(), format!("{QUIET}sflow = on\nmirror_afpacket = on\n")] {
+        std::fs::write(&bare, text).unwrap();
+        for quiet in ["-q", "--quiet"] {
+            let (status, _, said) = run(&["check", quiet, bare.to_str().unwrap()]);
+            assert_eq!(status, Some(0));
+            assert!(said.contains("no source") && said.contains("turn on `sflow`"), "{said}");
+        }
+        let (status, _, said) = run(&["run", "--config", bare.to_str().unwrap()]);
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains("nothing to receive") && said.contains("`sflow`"), "{said}");
+    }
+    for (text, none) in [
+        ("[listen]\nsflow = []\nnetflow = []\n", true),
+        ("[listen]\nsflow = []\n", false),
+        ("", false),
+        (
+            "[listen]\nsflow = []\nnetflow = []\n\
+             [[mirror]]\nengine = \"pipe\"\ninterfaces = [\"-\"]\n",
+            false,
+        ),
+    ] {
+        let toml = empty.path().join("sources.toml");
+        std::fs::write(&toml, format!("networks = [\"192.0.2.0/24\"]\n{text}")).unwrap();
+        let (_, _, said) = run(&["check", "-q", toml.to_str().unwrap()]);
+        assert_eq!(said.contains("no source") && said.contains("[[mirror]]"), none, "{said}");
+    }
     let toml = empty.path().join("tidewall.toml");
     std::fs::write(&toml, "networks = []\n").unwrap();
     let (status, _, said) = run(&["import", toml.to_str().unwrap()]);

@@ -64,8 +64,11 @@ impl<'u> Printer<'u> {
     }
 
     fn note(&mut self, note: &Diagnostic) {
-        let fix = if note.fix.is_empty() { String::new() } else { format!(" ({})", note.fix) };
+        let mut lines = note.fix.lines();
+        let fix = lines.next().map_or_else(String::new, |fix| format!(" ({fix})"));
         self.comment(format!("  Warning: {}{fix}", note.reason));
+        // To be pasted.
+        lines.for_each(|line| self.comment(format!("  {line}")));
     }
 
     /// What is to be said of a line, once.
@@ -259,6 +262,10 @@ impl<'u> Printer<'u> {
         }
         self.line("");
         self.sources(|_, entry| maps_to(entry, "mirror"));
+        if reference.switch("mirror_afpacket") {
+            self.comment("FastNetMon has a thread for each CPU; `workers` gives an interface more");
+            self.comment("than one here.");
+        }
         for mirror in reference.mirrors() {
             self.text.push_str(&mirror_lines(&mirror));
         }

@@ -5,8 +5,8 @@ use tidewall_model::{TrafficClass, Unit};
 
 use Feature::{Api, ClickHouse, Dump, Graphite, InfluxDb, Kafka, Logging, Prometheus, Screen};
 use Kind::{
-    Community, Flows, Host, HostGroup, Ipv4, Ipv6, List, Megabits, Number, Packets, Path, Ports,
-    Seconds, Secret, Switch, Text, Word,
+    Address, Community, Flows, Host, HostGroup, Ipv4, Ipv6, List, Megabits, Number, Packets, Path,
+    Ports, Seconds, Secret, Switch, Text, Word,
 };
 use Standing::{Maps, Needless, Removed, Renamed, Starts, Useless, Waits};
 
@@ -46,6 +46,8 @@ pub enum Kind {
     Path,
     /// A host name or an address.
     Host,
+    /// An IP address.
+    Address,
     /// An IPv4 address.
     Ipv4,
     /// An IPv6 address.
@@ -304,11 +306,11 @@ static KEYS: &[Key] = &[
     key("netmap_read_packet_length_from_ip_header", Switch, "off", Maps("frames.length")),
     key("pcap", Switch, "off", Maps("mirror.engine")),
     key("sflow", Switch, "off", Maps("listen.sflow")),
-    key("sflow_host", Host, "0.0.0.0", Maps("listen.sflow")),
+    key("sflow_host", Address, "0.0.0.0", Maps("listen.sflow")),
     key("sflow_port", Ports, "", Maps("listen.sflow")),
     key("sflow_read_packet_length_from_ip_header", Switch, "off", Maps("frames.length")),
     key("netflow", Switch, "off", Maps("listen.netflow")),
-    key("netflow_host", Host, "0.0.0.0", Maps("listen.netflow")),
+    key("netflow_host", Address, "0.0.0.0", Maps("listen.netflow")),
     key("netflow_port", Ports, "", Maps("listen.netflow")),
     key("netflow_sampling_ratio", Number, "1", Maps("flows.sampling")),
     // What is done about an attack.
@@ -394,11 +396,15 @@ static KEYS: &[Key] = &[
         ExaBGP's pipe")),
     key("pfring_hardware_filters_enabled", Switch, "off", Removed("filters in the network card \
         are not set")),
-    key("mirror", Switch, "off", Removed("there is no PF_RING capture")),
-    key("enable_pf_ring_zc_mode", Switch, "off", Removed("there is no PF_RING capture")),
-    key("pfring_sampling_ratio", Number, "1", Removed("there is no PF_RING capture")),
-    key("mirror_snabbswitch", Switch, "off", Removed("there is no SnabbSwitch capture")),
-    key("interfaces_snabbswitch", List, "", Removed("there is no SnabbSwitch capture")),
+    key("mirror", Switch, "off", Removed("PF_RING is reached through its own libpcap only")),
+    key("enable_pf_ring_zc_mode", Switch, "off", Removed("PF_RING's libpcap takes the device \
+        `zc:eth1` for it")),
+    key("pfring_sampling_ratio", Number, "1", Removed("`multiplier` under [[mirror]] says for how \
+        many a frame stands")),
+    key("mirror_snabbswitch", Switch, "off", Removed("SnabbSwitch is another program, whose pcap \
+        stream is read from a pipe")),
+    key("interfaces_snabbswitch", List, "", Removed("SnabbSwitch itself is told which cards it \
+        drives")),
     key("netflow_divide_counters_on_interval_length", Switch, "off", Removed("whether a \
         long flow is spread over its duration is not set by it")),
     key("netflow_lua_hooks_path", Path, "", Removed("no Lua script is called")),

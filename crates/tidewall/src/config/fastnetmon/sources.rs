@@ -23,14 +23,25 @@ impl Reference {
     /// Where datagrams are waited for. An engine that is off listens nowhere.
     pub(super) fn listen(&self) -> Listen {
         let addresses = |switch, host, ports| {
-            let host = self.text(host).parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-            let ports = if self.switch(switch) { self.ports(ports) } else { Vec::new() };
-            ports.into_iter().map(|port| SocketAddr::new(host, port)).collect()
+            // Without an address that can be read nothing is listened on.
+            let host = self.listen_host(host).filter(|_| self.switch(switch));
+            let ports = host.into_iter().flat_map(|host| {
+                self.ports(ports).into_iter().map(move |port| SocketAddr::new(host, port))
+            });
+            ports.collect()
         };
         Listen {
             sflow: addresses("sflow", "sflow_host", "sflow_port"),
             netflow: addresses("netflow", "netflow_host", "netflow_port"),
             ..Listen::default()
+        }
+    }
+
+    /// The address that an engine listens on; no text is all IPv4 addresses, as in FastNetMon.
+    pub(super) fn listen_host(&self, key: &str) -> Option<IpAddr> {
+        match self.text(key) {
+            "" => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            text => text.parse().ok(),
         }
     }
 
