@@ -64,6 +64,13 @@ table! {
         #[example = "\"tidewall\""]
         user: Text,
 
+        /// Bind each worker to a CPU of its own: true for those that the service may use, in turn,
+        /// or a list of them, where the first worker has the first one. False leaves it to the
+        /// system, which is better wherever other programs want the same CPUs.
+        #[default = "false"]
+        #[example = "[2, 3]"]
+        pin_workers: Pinning,
+
         /// A file for the number of the process. Left out, none.
         #[example = "\"/run/tidewall/tidewall.pid\""]
         pid_file: Text,
@@ -117,6 +124,20 @@ pub struct Service {
     pub user: Option<String>,
     /// File for the process's number.
     pub pid_file: Option<PathBuf>,
+    /// The CPUs that workers are bound to.
+    pub pinning: Pinning,
+}
+
+/// Which CPUs workers are bound to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Pinning {
+    /// None: the system moves them as it likes.
+    #[default]
+    Off,
+    /// All that the service may use, in turn.
+    All,
+    /// These, in turn, as far as the service may use them.
+    These(Vec<usize>),
 }
 
 /// Where the control socket is when nobody says.
@@ -124,7 +145,8 @@ pub const CONTROL_SOCKET: &str = "/run/tidewall/control.sock";
 
 impl Default for Service {
     fn default() -> Self {
-        Self { control: CONTROL_SOCKET.into(), state: None, user: None, pid_file: None }
+        let (control, pinning) = (CONTROL_SOCKET.into(), Pinning::Off);
+        Self { control, state: None, user: None, pid_file: None, pinning }
     }
 }
 
@@ -153,6 +175,48 @@ impl FromToml for UdpAddress {
                 None
             }
         }
+    }
+}
+
+/// No machine has a CPU with a larger number.
+const LAST_CPU: usize = 1023;
+
+impl FromToml for Pinning {
+    fn from_toml(value: &DeValue<'_>, at: &Place, sink: &mut Sink) -> Option<Self> {
+        let elements = match value {
+            DeValue::Boolean(true) => return Some(Self::All),
+            DeValue::Boolean(false) => return Some(Self::Off),
+            DeValue::Array(elements) => elements,
+            other => {
+                let reason =
+                    format!("expected true, false or a list of CPUs, found {}", found(other));
+                sink.error(at, reason);
+                return None;
+            }
+        };
+        let mut list: Vec<usize> = Vec::new();
+        for (index, element) in elements.iter().enumerate() {
+            let number = match element.get_ref() {
+                DeValue::Integer(number) => number.as_str().parse().ok(),
+                _ => None,
+            };
+            match number.filter(|cpu| *cpu <= LAST_CPU) {
+                Some(cpu) if list.contains(&cpu) => {}
+                Some(cpu) => list.push(cpu),
+                None => {
+                    let found = found(element.get_ref());
+                    let reason =
+                        format!("expected the number of a CPU up to {LAST_CPU}, found {found}");
+                    sink.error(&at.element(index, element.span()), reason);
+                    return None;
+                }
+            }
+        }
+        if list.is_empty() {
+            sink.error_fix(at, "the list names no CPU", "write `pin_workers = false` for none");
+            return None;
+        }
+        Some(Self::These(list))
     }
 }
 
@@ -207,6 +271,37 @@ impl ServiceTable {
             state: text(self.state).map(PathBuf::from),
             user: text(self.user),
             pid_file: text(self.pid_file).map(PathBuf::from),
+            pinning: self.pin_workers.map(|typed| typed.value).unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Severity, parse};
+    use super::*;
+
+    #[test]
+    fn cpus_of_workers() {
+        let pinning = |value: &str| {
+            parse("file", &format!("[service]\npin_workers = {value}\n")).map(|l| l.service.pinning)
+        };
+        assert_eq!(pinning("true").unwrap(), Pinning::All);
+        assert_eq!(pinning("false").unwrap(), Pinning::Off);
+        assert_eq!(parse("file", "").unwrap().service.pinning, Pinning::Off);
+        assert_eq!(pinning("[2, 0, 2]").unwrap(), Pinning::These(vec![2, 0]));
+        for (value, part) in [
+            ("2", "expected true, false or a list"),
+            ("\"all\"", "expected true, false or a list"),
+            ("[-1]", "number of a CPU"),
+            ("[1024]", "up to 1023"),
+            ("[\"0-3\"]", "number of a CPU"),
+            ("[]", "names no CPU"),
+        ] {
+            let errors = pinning(value).unwrap_err();
+            let [error] = errors.diagnostics() else { panic!("{value}: {errors}") };
+            assert_eq!((error.severity, error.line), (Severity::Error, 2));
+            assert!(error.reason.contains(part) && !error.fix.is_empty(), "{value}: {error:?}");
         }
     }
 }

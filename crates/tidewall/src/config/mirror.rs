@@ -66,10 +66,24 @@ table! {
         #[example = "\"auto\""]
         copy: CopyMode,
 
+        /// Frames of up to 3,840 bytes with "af_xdp" instead of 1,792, in twice the memory; longer ones
+        /// are dropped and counted.
+        #[example = "true"]
+        large_frames: bool,
+
+        /// Frames that "af_xdp" has room for in each receive queue: a power of two from 256 to
+        /// 65536. Left out 8192, which are 16 MB a queue.
+        #[example = "16384"]
+        frames: u32,
+
         /// Prefixes whose frames, from and to them, "af_xdp" drops in the kernel; they are counted
         /// as filtered.
         #[example = "[\"192.0.2.53/32\"]"]
         drop: Vec<Typed<Prefix>>,
+
+        /// Leave out what the machine itself sends, which "af_packet" sees too.
+        #[example = "true"]
+        ignore_outgoing: bool,
 
         /// Keep the ring of "af_packet" in memory, whatever else needs it.
         #[example = "true"]
@@ -171,15 +185,17 @@ impl MirrorTable {
             Engine::AfPacket | Engine::AfXdp => sampling.saturating_mul(multiplier),
             Engine::Pcap | Engine::Pipe => multiplier,
         };
+        let frames = ring_frames(table.frames.as_ref(), sink);
         let open = |name: &Typed<Text>| Mirror {
-            source: table.source(engine.value, &name.value.0, sampling),
+            source: table.source(engine.value, &name.value.0, sampling, frames),
             workers,
             sampling: SamplingRate::new(stands_for),
         };
         names.value.iter().map(open).collect()
     }
 
-    fn source(&self, engine: Engine, text: &str, sampling: u32) -> MirrorSource {
+    fn source(&self, engine: Engine, text: &str, sampling: u32, frames: u32) -> MirrorSource {
+        let is_on = |typed: &Option<Typed<bool>>| typed.as_ref().is_some_and(|typed| typed.value);
         let promiscuous = self.promiscuous.as_ref().is_none_or(|typed| typed.value);
         let sampling = NonZeroU32::new(sampling).filter(|sampling| sampling.get() > 1);
         let filter = self.filter.as_ref();
@@ -192,7 +208,8 @@ impl MirrorTable {
                     ..Fanout::default()
                 },
                 filter: filter.map(|filter| capture_filter(&filter.value.0)),
-                lock_memory: self.lock_memory.as_ref().is_some_and(|typed| typed.value),
+                ignore_outgoing: is_on(&self.ignore_outgoing),
+                lock_memory: is_on(&self.lock_memory),
                 ..AfPacketConfig::new(text)
             }),
             Engine::AfXdp => MirrorSource::AfXdp(AfXdpConfig {
@@ -200,6 +217,8 @@ impl MirrorTable {
                 sampling,
                 mode: self.mode.as_ref().map_or_else(Default::default, |t| t.value),
                 copy: self.copy.as_ref().map_or_else(Default::default, |t| t.value),
+                large_frames: is_on(&self.large_frames),
+                frames,
                 drop: self.drop.iter().flat_map(|list| &list.value).map(|t| t.value).collect(),
                 ..AfXdpConfig::new(text)
             }),
@@ -224,14 +243,29 @@ impl MirrorTable {
         };
         ignored(self.workers.as_ref().map(|t| &t.at), &[AfPacket]);
         ignored(self.fanout.as_ref().map(|t| &t.at), &[AfPacket]);
+        ignored(self.ignore_outgoing.as_ref().map(|t| &t.at), &[AfPacket]);
         ignored(self.lock_memory.as_ref().map(|t| &t.at), &[AfPacket]);
         ignored(self.filter.as_ref().map(|t| &t.at), &[AfPacket, Pcap]);
         ignored(self.sampling.as_ref().map(|t| &t.at), &[AfPacket, AfXdp]);
         ignored(self.promiscuous.as_ref().map(|t| &t.at), &[AfPacket, AfXdp, Pcap]);
         ignored(self.mode.as_ref().map(|t| &t.at), &[AfXdp]);
         ignored(self.copy.as_ref().map(|t| &t.at), &[AfXdp]);
+        ignored(self.large_frames.as_ref().map(|t| &t.at), &[AfXdp]);
+        ignored(self.frames.as_ref().map(|t| &t.at), &[AfXdp]);
         ignored(self.drop.as_ref().map(|t| &t.at), &[AfXdp]);
     }
+}
+
+/// Room of a queue of AF_XDP, in frames.
+fn ring_frames(typed: Option<&Typed<u32>>, sink: &mut Sink) -> u32 {
+    let usual = AfXdpConfig::new("").frames;
+    let frames = within(typed, &(256..=65_536), "256 to 65536", usual, sink);
+    if let Some(typed) = typed.filter(|_| !frames.is_power_of_two()) {
+        let near = frames.next_power_of_two();
+        let reason = format!("{frames} is not a power of two");
+        sink.error_fix(&typed.at, reason, format!("write `frames = {near}`"));
+    }
+    frames
 }
 
 /// Our own language where the rule is in it, tcpdump's otherwise.
@@ -258,6 +292,52 @@ fn pipe_origin(text: &str) -> PipeOrigin {
 mod tests {
     use super::super::parse;
     use super::*;
+
+    #[test]
+    fn rings_and_what_is_sent() {
+        let load = |engine: &str, more: &str| {
+            let head = format!("[[mirror]]\nengine = \"{engine}\"\ninterfaces = [\"eth1\"]\n");
+            parse("file", &format!("{head}{more}"))
+        };
+        let source = |engine: &str, more: &str| {
+            let loaded = load(engine, more).unwrap();
+            assert_eq!(loaded.warnings.len(), 0, "{:?}", loaded.warnings);
+            loaded.mirrors[0].source.clone()
+        };
+        let xdp = AfXdpConfig::new("eth1");
+        assert_eq!(source("af_xdp", ""), MirrorSource::AfXdp(xdp.clone()));
+        assert_eq!(
+            source("af_xdp", "large_frames = true\nframes = 1024\n"),
+            MirrorSource::AfXdp(AfXdpConfig { large_frames: true, frames: 1024, ..xdp })
+        );
+        let packet = AfPacketConfig::new("eth1");
+        let ignoring = AfPacketConfig { ignore_outgoing: true, ..packet.clone() };
+        for (word, wanted) in [("false", packet), ("true", ignoring)] {
+            let more = format!("ignore_outgoing = {word}\n");
+            assert_eq!(source("af_packet", &more), MirrorSource::AfPacket(wanted));
+        }
+        for (engine, key, value) in [
+            ("af_packet", "large_frames", "true"),
+            ("af_packet", "frames", "1024"),
+            ("af_xdp", "ignore_outgoing", "true"),
+            ("pcap", "frames", "1024"),
+            ("pipe", "ignore_outgoing", "true"),
+        ] {
+            let warnings = load(engine, &format!("{key} = {value}\n")).unwrap().warnings;
+            assert!(warnings[0].reason.contains(&format!("`{key}` does nothing")), "{warnings:?}");
+        }
+        for (frames, reason, fix) in [
+            ("1000", "not a power of two", "frames = 1024"),
+            ("128", "256 to 65536", ""),
+            ("131072", "256 to 65536", ""),
+            ("0", "256 to 65536", ""),
+        ] {
+            let errors = load("af_xdp", &format!("frames = {frames}\n")).unwrap_err();
+            let [error] = errors.diagnostics() else { panic!("{errors}") };
+            assert!(error.reason.contains(reason) && error.fix.contains(fix), "{error:?}");
+            assert_eq!((error.field.as_str(), error.line), ("mirror[0].frames", 4));
+        }
+    }
 
     #[test]
     fn the_drop_list_is_for_af_xdp() {

@@ -73,6 +73,7 @@ pub(crate) fn status(
         "received": source_json(&sum.source),
         "workers": reports.iter().map(|(worker, report)| json!({
             "name": worker.name,
+            "cpu": worker.cpu(),
             "records": report.records,
             "load": share(report.load.core),
             "records_per_second": report.load.records.round() as u64,

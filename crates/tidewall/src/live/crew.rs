@@ -3,6 +3,7 @@
 //! counter starts anew. What only an operator can mend is told once.
 
 mod change;
+mod cpus;
 #[cfg(test)]
 mod tests;
 
@@ -15,9 +16,10 @@ use std::time::Duration;
 
 use anyhow::bail;
 use tidewall_capture::af_packet::Shift;
+use tidewall_capture::online_cpus;
 use tidewall_capture::udp::UdpPort;
 use tidewall_model::SamplingRate;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::clock::Clock;
 use super::frames::FrameTap;
@@ -52,6 +54,8 @@ pub(super) struct Crew {
     frames: Arc<FrameTap>,
     stop: Arc<AtomicBool>,
     tried: Duration,
+    /// CPUs that workers are bound to in turn; none: they are not bound.
+    cpus: Vec<usize>,
     /// Workers so far, for the names of their threads.
     hired: usize,
     /// What was counted by those who have left.
@@ -123,7 +127,10 @@ impl Crew {
         mut hire: impl FnMut() -> anyhow::Result<SharedShard>,
     ) -> anyhow::Result<Self> {
         let (stop, tried, left) = (Arc::default(), Duration::ZERO, WorkerReport::default());
-        let mut crew = Self { teams: Vec::new(), clock, frames, stop, tried, hired: 0, left };
+        let (cpus, warning) = cpus::choose(&plan.service.pinning, online_cpus());
+        warning.iter().for_each(|warning| warn!("{warning}"));
+        let teams = Vec::new();
+        let mut crew = Self { teams, clock, frames, stop, tried, cpus, hired: 0, left };
         for open in sources.list {
             let start = Start { plan, state, memories: &[] };
             let team = crew.team(open, &start, &mut hire)?;
@@ -132,7 +139,15 @@ impl Crew {
         if let Some(state) = state {
             crew.tidy(state);
         }
+        crew.place();
         Ok(crew)
+    }
+
+    /// Deals the CPUs to all workers that there are now.
+    fn place(&self) {
+        for (post, cpu) in self.posts().zip(self.cpus.iter().cycle()) {
+            post.tell(Word::Pin(*cpu));
+        }
     }
 
     fn team(
@@ -354,6 +369,7 @@ impl Crew {
             info!("{}: is received from again", post.status.name);
         }
         (self.teams[at].posts, self.teams[at].shift) = (posts, open.shift);
+        self.place();
         Ok(())
     }
 

@@ -5,12 +5,12 @@ pub mod flows;
 pub mod frames;
 mod load;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use tidewall_capture::{ReceiveError, SourceStatistics};
+use tidewall_capture::{ReceiveError, SourceStatistics, pin_current_thread};
 use tidewall_model::{DropCounters, FlowRecord, Prefix, SamplingRate};
 use tracing::warn;
 
@@ -103,6 +103,8 @@ pub enum Word {
     Remember(Sender<Memory>),
     /// Know what others knew; what comes with it is let go of then.
     Learn(Arc<Vec<Memory>>, Sender<()>),
+    /// Run on this CPU only.
+    Pin(usize),
     /// Take nothing new; count what the kernel holds, and end.
     Leave,
 }
@@ -115,13 +117,23 @@ type Lock<T> = std::sync::Mutex<T>;
 pub struct WorkerStatus {
     /// What it is called: `sflow [::]:6343 #0`.
     pub name: String,
+    /// The CPU that it is bound to, or [`NO_CPU`].
+    cpu: AtomicUsize,
     report: Lock<WorkerReport>,
 }
+
+/// It is bound to none.
+const NO_CPU: usize = usize::MAX;
 
 impl WorkerStatus {
     /// Of a worker that has not begun.
     pub fn new(name: String) -> Self {
-        Self { name, report: Lock::default() }
+        Self { name, cpu: NO_CPU.into(), report: Lock::default() }
+    }
+
+    /// The CPU that it is bound to.
+    pub fn cpu(&self) -> Option<usize> {
+        Some(self.cpu.load(Ordering::Relaxed)).filter(|cpu| *cpu != NO_CPU)
     }
 
     /// Its last report.
@@ -299,12 +311,22 @@ impl Worker {
                 _ = memory.map(|memory| answer.send(memory));
             }
             Word::Learn(memories, _done) => self.feed.learn(&memories),
+            Word::Pin(cpu) => self.pin(cpu),
             Word::Leave => {
                 self.feed.leave();
                 return true;
             }
         }
         false
+    }
+
+    /// Binds its thread to a CPU. Where that is refused it works all the same.
+    fn pin(&self, cpu: usize) {
+        static TOLD: Once = Once::new();
+        match pin_current_thread(cpu) {
+            Ok(()) => self.status.cpu.store(cpu, Ordering::Relaxed),
+            Err(error) => TOLD.call_once(|| warn!("{}: {error}", self.status.name)),
+        }
     }
 
     /// Does what is done now and then. True when it is time to end.

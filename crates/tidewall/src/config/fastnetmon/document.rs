@@ -257,7 +257,7 @@ impl<'u> Printer<'u> {
         self.sources(|_, entry| maps_to(entry, "flows"));
         if let Some(rate) = reference.netflow_fallback() {
             self.line("[[flows.sampling]]");
-            self.line("exporters = [\"0.0.0.0/0\", \"::/0\"]");
+            self.line("exporters = [\"::/0\", \"0.0.0.0/0\"]");
             self.line(format!("rate = {rate}"));
         }
         self.line("");

@@ -96,6 +96,7 @@ impl Crew {
         if let Some(state) = state.filter(|_| changed) {
             self.tidy(state);
         }
+        self.place();
         self.adjust(plan);
         Ok(words)
     }
