@@ -68,7 +68,7 @@ pub use diagnostic::{ConfigErrors, Diagnostic, Severity, Style, render};
 pub use document::default_file;
 pub use flows::Flows;
 pub use frames::Frames;
-pub use listen::{CONTROL_SOCKET, Listen, Pinning, Service};
+pub use listen::{CONTROL_SOCKET, Listen, LogLevel, Pinning, Service};
 pub use mirror::{Mirror, MirrorSource};
 pub use plan::describe;
 pub(crate) use quantity::parse_duration;

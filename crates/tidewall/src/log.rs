@@ -1,9 +1,20 @@
-//! Log lines of the service, on standard error: for people, for journald, or as JSON.
+//! Log lines of the service, on standard error: for people, for journald, or as JSON; besides, where
+//! it is wished, to this machine's syslog.
+
+mod local_syslog;
 
 use std::io::{self, IsTerminal};
+use std::path::Path;
 
 use clap::ValueEnum;
+use tracing::{Level, Subscriber, warn};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use crate::config::{LogLevel, Service};
+use local_syslog::{LocalSyslog, SOCKET};
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -15,14 +26,42 @@ pub enum LogFormat {
 }
 
 /// Begins to write log lines. Only the first call counts.
-pub(crate) fn start(format: LogFormat) {
-    let builder = fmt().with_writer(io::stderr).with_target(false);
+pub(crate) fn start(format: LogFormat, service: &Service) {
+    let level = match service.log_level {
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+    };
+    let builder = fmt().with_writer(io::stderr).with_target(false).with_max_level(level);
+    let syslog = service.local_syslog.then(|| LocalSyslog::open(Path::new(SOCKET)));
+    let (syslog, failed) = match syslog.transpose() {
+        Ok(syslog) => (syslog, None),
+        Err(error) => (None, Some(error)),
+    };
     // Each may have been started before, by a test in the same process.
     _ = match format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => begin(builder.json().flatten_event(true).finish(), level, syslog),
         LogFormat::Text if std::env::var_os("JOURNAL_STREAM").is_some() => {
-            builder.without_time().with_ansi(false).try_init()
+            begin(builder.without_time().with_ansi(false).finish(), level, syslog)
         }
-        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => {
+            begin(builder.with_ansi(io::stderr().is_terminal()).finish(), level, syslog)
+        }
     };
+    if let Some(error) = failed {
+        warn!("nothing is sent to this machine's syslog: {SOCKET}: {error}");
+    }
+}
+
+/// What libraries say besides warnings and news of theirs is for nobody.
+fn begin(
+    lines: impl Subscriber + Send + Sync + 'static,
+    level: Level,
+    syslog: Option<LocalSyslog>,
+) -> Result<(), TryInitError> {
+    let ours = Targets::new().with_default(Level::INFO).with_target("tidewall", level);
+    let lines = lines.with(ours);
+    match syslog {
+        Some(syslog) => lines.with(syslog).try_init(),
+        None => lines.try_init(),
+    }
 }

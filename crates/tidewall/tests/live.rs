@@ -69,6 +69,18 @@ fn flood(
     sent
 }
 
+#[test]
+fn a_log_for_syslog_needs_no_syslog() {
+    let mut service = Service::prepared();
+    service.more = "local_syslog = true\nlog_level = \"debug\"\n".to_owned();
+    service.configure(LIMITS);
+    service.run();
+    let missing = service.log().matches("nothing is sent to this machine's syslog").count();
+    assert_eq!(missing, usize::from(!Path::new("/dev/log").exists()), "{}", service.log());
+    let (status, _) = service.end("-TERM");
+    assert_eq!(status, Some(0), "{}", service.log());
+}
+
 const LIMITS: &str = "[thresholds.incoming]\ntotal = { pps = 10_000 }\n";
 
 #[test]

@@ -80,7 +80,7 @@ fn each_worker_has_its_cpu_and_nothing_else_is_bound() {
     let mut service = started("pin_workers = true", &[]);
     wait_for(&mut service, &ours);
     assert_eq!(threads(&service, "detector"), std::slice::from_ref(&ours));
-    assert_eq!(threads(&service, "tidewall"), [ours.clone()], "the main thread");
+    assert_eq!(threads(&service, "tidewall"), std::slice::from_ref(&ours), "the main thread");
     // More workers, and fewer: they stay dealt out evenly.
     for workers in [3, 1, 2] {
         let text = fs::read_to_string(service.path("tidewall.toml")).unwrap();

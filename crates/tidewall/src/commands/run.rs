@@ -89,7 +89,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     // Before there is anything large, and while there is one thread.
     memory::return_large_allocations();
     let Some(loaded) = load(args)? else { return Ok(ExitCode::from(2)) };
-    log::start(args.log);
+    log::start(args.log, &loaded.service);
     let service = loaded.service.clone();
     let pid_file = pid_file(args, &loaded).as_deref().map(PidFile::claim).transpose()?;
     let listed = AddressFile::default().go_on_with(loaded.openvz_addresses.as_deref());

@@ -27,7 +27,7 @@ use tidewall_model::Prefix;
 use super::diagnostic::{ConfigErrors, Diagnostic};
 use super::networks::NetworkSet;
 use super::sink::Sink;
-use super::{Frames, Loaded, Service};
+use super::{Frames, Loaded, LogLevel, Service};
 use crate::control::Rights;
 use crate::respond::Settings;
 use policy::Found;
@@ -179,7 +179,13 @@ fn understand(
     let respond = answers::settings(&reference, &policy, &mut sink);
     // What was announced is to be known after a restart.
     let state = policy.detection.enabled.then(|| STATE.into());
-    let service = Service { state, ..Service::default() };
+    let debug = reference.text("logging_level").eq_ignore_ascii_case("debug");
+    let service = Service {
+        state,
+        log_level: if debug { LogLevel::Debug } else { LogLevel::Info },
+        local_syslog: reference.switch("logging_local_syslog_logging"),
+        ..Service::default()
+    };
     checks::check(&reference, &mut sink);
     if sink.has_errors() || lists.bad {
         let listed = lists.list.into_iter().flat_map(|list| list.warnings);

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::sink::Sink;
 use super::table::{FromToml, Place, Typed, table};
-use super::value::{found, within};
+use super::value::{found, within, word};
 
 table! {
     /// Where `tidewall run` waits for the datagrams of exporters. An empty list turns a protocol off.
@@ -71,6 +71,17 @@ table! {
         #[example = "[2, 3]"]
         pin_workers: Pinning,
 
+        /// Which lines the log has: "info", or "debug" for what is done at every step, too.
+        #[default = "\"info\""]
+        #[example = "\"debug\""]
+        log_level: LogLevel,
+
+        /// Send the lines of the log to this machine's syslog, too (/dev/log). Under systemd the
+        /// journal has them at any rate, and would have them twice.
+        #[default = "false"]
+        #[example = "true"]
+        local_syslog: bool,
+
         /// A file for the number of the process. Left out, none.
         #[example = "\"/run/tidewall/tidewall.pid\""]
         pid_file: Text,
@@ -126,6 +137,20 @@ pub struct Service {
     pub pid_file: Option<PathBuf>,
     /// The CPUs that workers are bound to.
     pub pinning: Pinning,
+    /// Which lines the log has.
+    pub log_level: LogLevel,
+    /// Does this machine's syslog have them, too?
+    pub local_syslog: bool,
+}
+
+/// Which lines the log has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What happens.
+    #[default]
+    Info,
+    /// Every step, too.
+    Debug,
 }
 
 /// Which CPUs workers are bound to.
@@ -145,8 +170,15 @@ pub const CONTROL_SOCKET: &str = "/run/tidewall/control.sock";
 
 impl Default for Service {
     fn default() -> Self {
-        let (control, pinning) = (CONTROL_SOCKET.into(), Pinning::Off);
-        Self { control, state: None, user: None, pid_file: None, pinning }
+        Self {
+            control: CONTROL_SOCKET.into(),
+            state: None,
+            user: None,
+            pid_file: None,
+            pinning: Pinning::Off,
+            log_level: LogLevel::Info,
+            local_syslog: false,
+        }
     }
 }
 
@@ -175,6 +207,12 @@ impl FromToml for UdpAddress {
                 None
             }
         }
+    }
+}
+
+impl FromToml for LogLevel {
+    fn from_toml(value: &DeValue<'_>, at: &Place, sink: &mut Sink) -> Option<Self> {
+        word(value, &[("info", Self::Info), ("debug", Self::Debug)], at, sink)
     }
 }
 
@@ -272,6 +310,8 @@ impl ServiceTable {
             user: text(self.user),
             pid_file: text(self.pid_file).map(PathBuf::from),
             pinning: self.pin_workers.map(|typed| typed.value).unwrap_or_default(),
+            log_level: self.log_level.map(|typed| typed.value).unwrap_or_default(),
+            local_syslog: self.local_syslog.is_some_and(|typed| typed.value),
         }
     }
 }

@@ -128,7 +128,9 @@ impl Crew {
     ) -> anyhow::Result<Self> {
         let (stop, tried, left) = (Arc::default(), Duration::ZERO, WorkerReport::default());
         let (cpus, warning) = cpus::choose(&plan.service.pinning, online_cpus());
-        warning.iter().for_each(|warning| warn!("{warning}"));
+        if let Some(warning) = warning {
+            warn!("{warning}");
+        }
         let teams = Vec::new();
         let mut crew = Self { teams, clock, frames, stop, tried, cpus, hired: 0, left };
         for open in sources.list {

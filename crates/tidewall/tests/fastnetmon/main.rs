@@ -15,7 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tidewall::config::fastnetmon::{self, keys};
-use tidewall::config::{self, ConfigErrors, Diagnostic, Loaded, Severity, Style};
+use tidewall::config::{self, ConfigErrors, Diagnostic, Loaded, LogLevel, Severity, Style};
 use tidewall_actions::Config;
 use tidewall_engine::{Limits, Policy};
 use tidewall_model::{Metric, Prefix, TrafficClass, Unit};
@@ -249,6 +249,26 @@ fn the_pid_file_is_told_and_not_written_unasked() {
     assert_eq!(good(&text, &files).service.pid_file, None);
     assert!(import(&text, &files).contains("\n# pid_file = \"/run/a b.pid\"\n"));
     assert_same(&text, &files);
+}
+
+#[test]
+fn the_log_has_the_lines_that_are_wished_and_goes_to_syslog() {
+    let files = files(&[NETWORKS]);
+    for (lines, level, syslog) in [
+        ("", LogLevel::Info, false),
+        ("logging_level = info\nlogging_local_syslog_logging = off\n", LogLevel::Info, false),
+        ("logging_level = debug\n", LogLevel::Debug, false),
+        ("logging_local_syslog_logging = on\n", LogLevel::Info, true),
+        ("logging:local_syslog_logging = on\nlogging_level = loud\n", LogLevel::Info, true),
+    ] {
+        let text = format!("{QUIET}{lines}");
+        let loaded = good(&text, &files);
+        assert_eq!((loaded.service.log_level, loaded.service.local_syslog), (level, syslog));
+        assert!(
+            !fastnetmon::describe_inactive(loaded.reference.as_ref().unwrap()).contains("logg")
+        );
+        assert_same(&text, &files);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use tidewall_model::{TrafficClass, Unit};
 
-use Feature::{Api, ClickHouse, Dump, Graphite, InfluxDb, Kafka, Logging, Prometheus, Screen};
+use Feature::{Api, ClickHouse, Dump, Graphite, InfluxDb, Kafka, Prometheus, Screen};
 use Kind::{
     Address, Community, Flows, Host, HostGroup, Ipv4, Ipv6, List, Megabits, Number, Packets, Path,
     Ports, Seconds, Secret, Switch, Text, Word,
@@ -95,7 +95,6 @@ pub enum Feature {
     Kafka,
     Api,
     Screen,
-    Logging,
     Dump,
 }
 
@@ -110,7 +109,6 @@ impl Feature {
             Self::Kafka => "Kafka",
             Self::Api => "the gRPC API",
             Self::Screen => "the client's screen",
-            Self::Logging => "logging",
             Self::Dump => "a log line for each packet",
         }
     }
@@ -125,7 +123,6 @@ impl Feature {
                 | Self::Prometheus
                 | Self::Kafka
                 | Self::Api
-                | Self::Logging
         )
     }
 }
@@ -254,8 +251,8 @@ static GROUP_KEYS: [Key; 2] = [
 #[rustfmt::skip]
 static KEYS: &[Key] = &[
     // General and logging.
-    key("logging_level", Word(&["info", "debug"]), "info", Waits(Logging)),
-    key("logging_local_syslog_logging", Switch, "off", Starts(Logging)),
+    key("logging_level", Word(&["info", "debug"]), "info", Maps("service.log_level")),
+    key("logging_local_syslog_logging", Switch, "off", Maps("service.local_syslog")),
     key("logging_remote_syslog_logging", Switch, "off", Maps("syslog")),
     key("logging_remote_syslog_server", Host, "", Maps("syslog.host")),
     key("logging_remote_syslog_port", Number, "0", Maps("syslog.port")),

@@ -8,6 +8,7 @@ use tidewall_actions::{Config, report_text::Style};
 use tidewall_engine::planner::{Mode, RailsPolicy, Response};
 use tidewall_model::Direction;
 
+use super::super::super::LogLevel;
 use super::super::super::mitigation::show_mode;
 use super::{Printer, maps_to};
 use crate::respond::AnnouncerSettings;
@@ -57,6 +58,12 @@ impl Printer<'_> {
         self.line("");
         self.sources(|_, entry| maps_to(entry, "service"));
         self.line("[service]");
+        if self.understood.service.log_level == LogLevel::Debug {
+            self.line("log_level = \"debug\"");
+        }
+        if self.understood.service.local_syslog {
+            self.line("local_syslog = true");
+        }
         if let Some(state) = &self.understood.service.state {
             self.comment("Bans outlive a restart, which FastNetMon forgets.");
             self.line(format!("state = {}", quoted(&state.display().to_string())));
