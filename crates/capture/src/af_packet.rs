@@ -12,6 +12,7 @@ use libc::sock_filter;
 use tidewall_wire::frame::LinkType;
 
 use crate::error::InterfaceError;
+use crate::interface::Watched;
 use crate::packet_filter::{PacketFilter, Selection, compile, sampled};
 use crate::{FrameSink, OpenError, ReceiveError, SourceStatistics, interface, libpcap, system};
 
@@ -142,14 +143,12 @@ pub struct AfPacketSource {
     ring: Ring,
     socket: OwnedFd,
     interface: String,
-    index: u32,
     link: LinkType,
     statistics: SourceStatistics,
     shift: Arc<Shift>,
     /// A frame behind the beginning of the shift was seen.
     begun: bool,
-    /// The interface was seen going down, and nothing has come since.
-    down: bool,
+    watched: Watched,
 }
 
 impl AfPacketSource {
@@ -206,16 +205,16 @@ impl AfPacketSource {
         }
         let protocol = (libc::ETH_P_ALL as u16).to_be();
         interface::bind_packet_socket(&socket, index, protocol).map_err(fail("binding to it"))?;
+        let watched = Watched::new(socket.as_fd(), &config.interface, index);
         Ok(Self {
             ring,
             socket,
             interface: config.interface.clone(),
-            index,
             link,
             statistics: SourceStatistics::default(),
             shift: Arc::default(),
             begun: false,
-            down: false,
+            watched,
         })
     }
 
@@ -293,13 +292,15 @@ impl AfPacketSource {
         if let Some(count) = self.take_block(sink) {
             return Ok(count);
         }
-        if self.down {
-            let index = system::interface_index(self.socket.as_fd(), &self.interface);
-            if index.ok() != Some(self.index) {
-                return Err(ReceiveError::InterfaceGone { interface: self.interface.clone() });
-            }
-        }
+        self.look()?;
         Ok(0)
+    }
+
+    /// Is the interface still there, and up?
+    fn look(&mut self) -> Result<(), ReceiveError> {
+        let fell = self.watched.look(self.socket.as_fd())?;
+        self.statistics.restarts += u64::from(fell);
+        Ok(())
     }
 
     fn take_block(&mut self, sink: &mut impl FrameSink) -> Option<usize> {
@@ -325,7 +326,10 @@ impl AfPacketSource {
             sink.frame(self.link, frame.time, frame.data, frame.wire_length, frame.vlan);
         }
         self.ring.release();
-        self.down = false;
+        if self.watched.is_down() {
+            // One that is gone is told when the ring is empty.
+            _ = self.look();
+        }
         self.statistics.received += count as u64;
         self.statistics.bytes += bytes;
         self.statistics.truncated += truncated;
@@ -338,8 +342,7 @@ impl AfPacketSource {
         let system = ReceiveError::system;
         match system::take_error(&self.socket).map_err(system("reading the socket's error"))? {
             Some(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {
-                self.down = true;
-                self.statistics.restarts += 1;
+                self.statistics.restarts += u64::from(self.watched.fell());
                 Ok(())
             }
             Some(error) => Err(system("receiving frames")(error)),
@@ -356,6 +359,7 @@ impl AfPacketSource {
             self.statistics.dropped_by_kernel += u64::from(new.tp_drops);
             self.statistics.freezes += u64::from(new.tp_freeze_q_cnt);
         }
+        self.statistics.down = self.watched.is_down();
         self.statistics
     }
 }

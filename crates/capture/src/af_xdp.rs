@@ -18,6 +18,7 @@ use tidewall_wire::frame::LinkType;
 
 use crate::bpf::{self, Map, MapKind};
 use crate::error::InterfaceError;
+use crate::interface::Watched;
 use crate::{FrameSink, OpenError, ReceiveError, SourceStatistics, clock, interface, system};
 
 mod program;
@@ -125,8 +126,7 @@ pub struct AfXdpSource {
     queue: Queue,
     attachment: Arc<Attachment>,
     number: u32,
-    interface: String,
-    index: u32,
+    watched: Watched,
     statistics: SourceStatistics,
 }
 
@@ -177,8 +177,7 @@ impl AfXdpSource {
             queue,
             attachment: Arc::clone(attachment),
             number,
-            interface: config.interface.clone(),
-            index,
+            watched: Watched::new(attachment.control.as_fd(), &config.interface, index),
             statistics: SourceStatistics::default(),
         })
     }
@@ -202,6 +201,9 @@ impl AfXdpSource {
     ) -> Result<usize, ReceiveError> {
         let count = self.take_batch(sink)?;
         if count > 0 {
+            if self.watched.is_down() {
+                self.look()?;
+            }
             return Ok(count);
         }
         let ready = self.queue.wait(timeout).map_err(ReceiveError::system("waiting for frames"))?;
@@ -211,12 +213,15 @@ impl AfXdpSource {
         if ready.failed || ready.hung_up {
             system::pause(timeout);
         }
-        let index = system::interface_index(self.attachment.control.as_fd(), &self.interface);
-        if index.ok() == Some(self.index) {
-            Ok(0)
-        } else {
-            Err(ReceiveError::InterfaceGone { interface: self.interface.clone() })
-        }
+        self.look()?;
+        Ok(0)
+    }
+
+    /// Is the interface still there, and up?
+    fn look(&mut self) -> Result<(), ReceiveError> {
+        let fell = self.watched.look(self.attachment.control.as_fd())?;
+        self.statistics.restarts += u64::from(fell);
+        Ok(())
     }
 
     fn take_batch(&mut self, sink: &mut impl FrameSink) -> Result<usize, ReceiveError> {
@@ -242,6 +247,7 @@ impl AfXdpSource {
         if let Some(list) = &self.attachment.drop_list {
             self.statistics.filtered = list.dropped(self.number);
         }
+        self.statistics.down = self.watched.is_down();
         self.statistics
     }
 }

@@ -1,12 +1,12 @@
-//! Network interfaces: promiscuous mode, what their frames begin with.
+//! Network interfaces: promiscuous mode, what their frames begin with, whether they are up.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tidewall_wire::frame::LinkType;
 
 use crate::error::InterfaceError;
-use crate::{OpenError, system};
+use crate::{OpenError, ReceiveError, system};
 
 /// ARPHRD values that libc does not name.
 const ARPHRD_RAWIP: u16 = 519;
@@ -51,5 +51,46 @@ pub(crate) fn link_type(socket: &OwnedFd, name: &str) -> Result<LinkType, OpenEr
         | libc::ARPHRD_SIT
         | ARPHRD_RAWIP => Ok(LinkType::RAW),
         _ => Err(OpenError::LinkType { interface: name.to_owned(), hardware }),
+    }
+}
+
+/// An interface while its frames are waited for.
+pub(crate) struct Watched {
+    name: String,
+    index: u32,
+    down: bool,
+}
+
+impl Watched {
+    /// An interface as it is now.
+    pub(crate) fn new(socket: BorrowedFd<'_>, name: &str, index: u32) -> Self {
+        let down = system::interface_is_up(socket, name).is_ok_and(|up| !up);
+        Self { name: name.to_owned(), index, down }
+    }
+
+    /// Whether it was down when it was last looked at.
+    pub(crate) fn is_down(&self) -> bool {
+        self.down
+    }
+
+    /// It has said that it went down. True when that is new.
+    pub(crate) fn fell(&mut self) -> bool {
+        !std::mem::replace(&mut self.down, true)
+    }
+
+    /// Looks at it. True when it has gone down since the last time. The error is that it is not
+    /// there any more, or that another one has its name.
+    pub(crate) fn look(&mut self, socket: BorrowedFd<'_>) -> Result<bool, ReceiveError> {
+        let index = system::interface_index(socket, &self.name);
+        if index.ok() != Some(self.index) {
+            return Err(ReceiveError::InterfaceGone { interface: self.name.clone() });
+        }
+        match system::interface_is_up(socket, &self.name) {
+            Ok(true) => self.down = false,
+            Ok(false) => return Ok(self.fell()),
+            // The next look says whether it is gone.
+            Err(_) => {}
+        }
+        Ok(false)
     }
 }

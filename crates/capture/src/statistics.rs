@@ -27,8 +27,11 @@ pub struct SourceStatistics {
     pub filtered: u64,
     /// How often the far end went away and the source began anew (pipes, interfaces).
     pub restarts: u64,
+    /// The interface is down just now (AF_PACKET, AF_XDP).
+    pub down: bool,
 }
 
+/// Adds counters. What is so just now is not added up.
 impl std::ops::AddAssign for SourceStatistics {
     fn add_assign(&mut self, other: Self) {
         self.received += other.received;

@@ -223,6 +223,15 @@ pub(crate) fn hardware_type(socket: BorrowedFd<'_>, name: &str) -> io::Result<u1
     Ok(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
 }
 
+/// Is an interface up, and its link too?
+pub(crate) fn interface_is_up(socket: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
+    let request = ask_interface(socket, name, libc::SIOCGIFFLAGS)?;
+    // SAFETY: this is the member that SIOCGIFFLAGS has written.
+    let flags = i32::from(unsafe { request.ifr_ifru.ifru_flags });
+    let up = libc::IFF_UP | libc::IFF_RUNNING;
+    Ok(flags & up == up)
+}
+
 /// Receive queues in use of an interface; 1 when its driver does not say.
 pub(crate) fn receive_queues(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32> {
     /// `struct ethtool_channels`.

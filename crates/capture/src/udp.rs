@@ -179,6 +179,12 @@ impl UdpSource {
         std::net::UdpSocket::from(self.socket.try_clone()?).connect((peer, 9))
     }
 
+    /// Makes the socket a user's. Only sockets of one user may have a port together, so that this
+    /// comes before this process becomes that user.
+    pub fn give_to(&self, user: u32, group: u32) -> io::Result<()> {
+        std::os::unix::fs::fchown(&self.socket, Some(user), Some(group))
+    }
+
     /// What concerns all sockets of the port, this one's group.
     pub fn port(&self) -> io::Result<UdpPort> {
         Ok(UdpPort::new(self.socket.try_clone()?, self.address))

@@ -11,6 +11,7 @@ pub mod shards;
 pub mod snapshot;
 mod sources;
 pub mod state;
+mod trouble;
 pub mod worker;
 
 use std::path::PathBuf;
@@ -159,6 +160,7 @@ impl Live {
 
     /// Opens again what was lost, where that is possible, and says how things stand.
     pub fn mend(&mut self) -> Standing {
+        self.crew.look();
         self.crew.mend(&self.plan);
         self.crew.standing()
     }

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use clap::ValueEnum;
+use nix::sys::stat::{FileStat, fstat};
 use tracing::{Level, Subscriber, warn};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
@@ -40,7 +41,7 @@ pub(crate) fn start(format: LogFormat, service: &Service) {
     // Each may have been started before, by a test in the same process.
     _ = match format {
         LogFormat::Json => begin(builder.json().flatten_event(true).finish(), level, syslog),
-        LogFormat::Text if std::env::var_os("JOURNAL_STREAM").is_some() => {
+        LogFormat::Text if goes_to_journal() => {
             begin(builder.without_time().with_ansi(false).finish(), level, syslog)
         }
         LogFormat::Text => {
@@ -64,4 +65,12 @@ fn begin(
         Some(syslog) => lines.with(syslog).try_init(),
         None => lines.try_init(),
     }
+}
+
+/// Is standard error the stream that journald reads? A program that is started by a service may
+/// have the variable and write elsewhere; systemd.exec(5) says how to tell.
+fn goes_to_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let is = |stat: FileStat| stream == format!("{}:{}", stat.st_dev, stat.st_ino);
+    fstat(io::stderr()).is_ok_and(is)
 }

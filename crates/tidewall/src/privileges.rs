@@ -13,7 +13,7 @@ use rustix::thread::{
 use tracing::info;
 
 use crate::config::MirrorSource;
-use crate::live::Plan;
+use crate::live::{Plan, Sources};
 
 /// The first port that needs no right.
 const FREE_PORTS: u16 = 1024;
@@ -49,9 +49,26 @@ pub(crate) fn needs(plan: &Plan) -> Vec<Need> {
     needs
 }
 
+/// Keeps rights for this process alone: nothing that it starts has more than any program of the
+/// user. Rights that systemd gives by `AmbientCapabilities` are inherited otherwise.
+pub(crate) fn keep_rights_to_ourselves() -> anyhow::Result<()> {
+    let failed = "rights cannot be kept from what is started";
+    let had = capabilities(None).context(failed)?;
+    if had.inheritable.is_empty() {
+        // What is ambient is inheritable.
+        return Ok(());
+    }
+    let inheritable = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { inheritable, ..had }).context(failed)
+}
+
 /// Becomes a user for good, with the user's main group only, and of root's rights those that are
-/// needed. What is `ours` becomes the user's too, so that it can be used and removed.
-pub(crate) fn become_user(name: &str, ours: &[PathBuf], needs: &[Need]) -> anyhow::Result<()> {
+/// needed. What is `ours` becomes the user's too, so that it can be used and removed, and sockets.
+pub(crate) fn become_user(
+    name: &str,
+    (ours, sources): (&[PathBuf], &Sources),
+    needs: &[Need],
+) -> anyhow::Result<()> {
     let user = User::from_name(name)
         .with_context(|| format!("the user `{name}` cannot be looked up"))?
         .with_context(|| format!("there is no user `{name}`: add it, or leave `user` out"))?;
@@ -66,6 +83,7 @@ pub(crate) fn become_user(name: &str, ours: &[PathBuf], needs: &[Need]) -> anyho
             .with_context(|| format!("{}: cannot be given to `{name}`", path.display()))?;
     }
     let failed = || format!("cannot become the user `{name}`");
+    sources.give_to(user.uid.as_raw(), user.gid.as_raw()).with_context(failed)?;
     // Containers have less than all of them.
     let had = capabilities(None).with_context(failed)?.permitted;
     let kept = needs.iter().fold(CapabilitySet::empty(), |kept, (right, _)| kept | *right) & had;

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use service::skip::root_with;
 use service::{RELOAD, STATUS, Service, v5};
 use tidewall_model::{FlowRecord, SamplingRate, Timestamp, protocol};
 use tidewall_scenario::{FlowCachePlan, FlowCacheRenderer, FlowProtocol, Renderer};
@@ -48,6 +49,17 @@ fn exporter(service: &Service, counter: &str) -> u64 {
 
 fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_default()
+}
+
+/// Waits for a line of the log with these words, and insists that it is the only one.
+fn told_once(service: &mut Service, words: &str) -> String {
+    service.wait_for(words, |service| service.log().contains(words));
+    // Whatever else there is would be told by then.
+    std::thread::sleep(Duration::from_millis(2500));
+    let log = service.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains(words)).collect();
+    assert_eq!(lines.len(), 1, "{words}: {log}");
+    lines[0].to_owned()
 }
 
 /// Attacks a host until the service has said so.
@@ -114,6 +126,19 @@ fn damaged_datagrams_have_their_reasons_and_good_ones_are_counted() {
     assert_eq!(status["received"]["dropped_by_kernel"], 0, "{status}");
     assert_eq!(sums, (bad, good + bad), "{status}");
     assert_eq!(number(&status["records"]["counted"]), good, "{status}");
+    for (what, who) in [
+        ("times datagram_version: ", "the last one from 127.0.0.1"),
+        ("times datagram_cut: ", "the last one from 127.0.0.1"),
+        ("times record_malformed: ", "exporter 127.0.0.1 (netflow5): "),
+    ] {
+        let place = format!("netflow 127.0.0.1:{port}: ");
+        let line = told_once(&mut service, what);
+        assert!(line.contains(&place), "{line}");
+        // The last one was wrong in one way only.
+        let is_last = what.contains("record") || line.contains(who);
+        assert!(is_last || !line.contains("last one"), "{line}");
+        assert!(!what.contains("record") || line.contains(who), "{line}");
+    }
     assert!(service.log().lines().count() < 20, "not a line for each: {}", service.log());
 }
 
@@ -128,6 +153,8 @@ fn an_exporter_that_starts_anew_has_lost_nothing() {
     service.wait_for("the datagrams", |service| exporter(service, "datagrams") == 150);
     let of = |counter: &str| exporter(&service, counter);
     assert_eq!((of("lost"), of("restarts")), (0, 2));
+    let line = told_once(&mut service, "has started anew");
+    assert!(line.contains("exporter 127.0.0.1 (netflow5) has started anew"), "{line}");
     // One that is really lost is seen.
     send_all(service.netflow, (50..60).filter(|n| *n != 55).map(|n| v5(n, 110_000 + n, 1, 7)));
     service.wait_for("the gap", |service| exporter(service, "datagrams") == 159);
@@ -148,6 +175,10 @@ fn a_full_buffer_is_counted() {
     assert!(dropped > 1000 && received > 100, "{received} and {dropped}");
     let said = String::from_utf8(service.command(&["status"]).stdout).unwrap();
     assert!(said.contains("lost in the kernel"), "{said}");
+    let line = told_once(&mut service, "the kernel dropped");
+    for word in [&format!("netflow 127.0.0.1:{}: ", service.netflow), "`workers`", "rmem_max"] {
+        assert!(line.contains(word), "{line}");
+    }
     attack(&mut service, 9);
 }
 
@@ -371,8 +402,8 @@ fn megabytes(service: &Service) -> u64 {
 
 #[test]
 fn reloads_that_fail_for_want_of_threads_leave_nothing_behind() {
-    if !is_root() {
-        println!("reloads_that_fail_for_want_of_threads: skipped: needs root, to become a user");
+    let test = "reloads_that_fail_for_want_of_threads_leave_nothing_behind";
+    if !root_with(test, &["setpriv", "prlimit"]) {
         return;
     }
     let mut service = Service::prepared();
@@ -424,8 +455,8 @@ fn reloads_that_fail_for_want_of_threads_leave_nothing_behind() {
 
 #[test]
 fn nobody_in_particular_can_run_it() {
-    if !is_root() {
-        return println!("skipped: needs root to become nobody");
+    if !root_with("nobody_in_particular_can_run_it", &["setpriv"]) {
+        return;
     }
     let mut service = Service::prepared();
     fs::set_permissions(service.folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
@@ -444,15 +475,10 @@ fn nobody_in_particular_can_run_it() {
     assert!(other.log().contains("CAP_NET_RAW"), "{}", other.log());
 }
 
-fn is_root() -> bool {
-    let output = Command::new("id").arg("-u").output().unwrap();
-    output.stdout == b"0\n"
-}
-
 #[test]
 fn a_full_disk_is_told_once() {
-    if !is_root() {
-        return println!("skipped: needs root to mount a small disk");
+    if !root_with("a_full_disk_is_told_once", &["unshare"]) {
+        return;
     }
     let mut service = Service::prepared();
     fs::create_dir(service.path("state")).unwrap();

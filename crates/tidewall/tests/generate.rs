@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+#[path = "../../capture/tests/common/skip.rs"]
+mod skip;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Output, Stdio};
@@ -262,9 +265,7 @@ fn ip(words: &str) {
 #[test]
 #[allow(clippy::disallowed_methods, reason = "waits for a real network")]
 fn frames_reach_the_far_end_of_a_veth_pair() {
-    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
-    if !is_root || Command::new("ip").arg("-V").output().is_err() {
-        println!("skipped: needs root and `ip`");
+    if !skip::root_with("frames_reach_the_far_end_of_a_veth_pair", &["ip"]) {
         return;
     }
     let lab = Lab::new();

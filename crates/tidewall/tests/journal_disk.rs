@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
+#[path = "../../capture/tests/common/skip.rs"]
+mod skip;
+
 use std::env;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -112,6 +115,10 @@ fn child() {
 
 #[test]
 fn a_full_disk_is_survived() {
+    let test = "a_full_disk_is_survived";
+    if !skip::root_with(test, &["unshare"]) {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let script = format!(
         "mount -t tmpfs -o size=2m tmpfs \"$1\" || exit {NO_MOUNT}; exec \"$2\" --exact child \
@@ -122,15 +129,12 @@ fn a_full_disk_is_survived() {
         .arg(folder.path())
         .arg(env::current_exe().unwrap())
         .env(CHILD, folder.path())
-        .output();
-    let Ok(output) = output.inspect_err(|error| println!("skipped: unshare: {error}")) else {
-        return;
-    };
+        .output()
+        .unwrap();
     let (said, errors) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if output.status.code() == Some(NO_MOUNT) || errors.contains("unshare failed") {
-        println!("skipped: no file system of its own: {errors}");
-        return;
+        return skip::skip(test, &format!("a file system of its own: {errors}"));
     }
     assert!(output.status.success() && said.contains("was survived"), "{said}\n{errors}");
 }

@@ -15,6 +15,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use service::skip::skip;
 use service::{RELOAD, Service};
 
 static SPACES: AtomicU32 = AtomicU32::new(0);
@@ -29,13 +30,13 @@ struct Space(String);
 impl Space {
     fn new() -> Option<Self> {
         if !Path::new("/usr/bin/gobgpd").exists() || !Path::new("/usr/bin/gobgp").exists() {
-            println!("skipped: no gobgpd here");
+            skip("peers", "gobgpd");
             return None;
         }
         let number = SPACES.fetch_add(1, Ordering::Relaxed);
         let space = Self(format!("twpeers-{}-{number}", std::process::id()));
         if !works(Command::new("ip").args(["netns", "add", &space.0])) {
-            println!("skipped: no network name spaces here");
+            skip("peers", "root, for network name spaces");
             return None;
         }
         assert!(works(Command::new("ip").args(["-n", &space.0, "link", "set", "lo", "up"])));

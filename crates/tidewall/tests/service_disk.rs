@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use service::Service;
+use service::skip::skip;
 
 const BANS: &str = r#"{"ask":"bans"}"#;
 const FULL: &str = "No space left on device";
@@ -84,18 +85,13 @@ impl SmallDisk {
             .arg(folder)
             .stdout(Stdio::piped())
             .spawn();
-        let mut holder = match holder {
-            Ok(holder) => holder,
-            Err(error) => {
-                println!("skipped: unshare: {error}");
-                return None;
-            }
-        };
+        let failed = |error| skip("service_disk", &format!("`unshare`: {error}"));
+        let mut holder = holder.map_err(failed).ok()?;
         let mut line = String::new();
         let output = holder.stdout.take().unwrap();
         _ = std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line);
         if line.trim() != "there" {
-            println!("skipped: no file system of its own");
+            skip("service_disk", "root, for a file system of its own");
             holder.wait().unwrap();
             return None;
         }

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, setns};
 use tempfile::TempDir;
 
+use super::skip::skip;
+
 static LABS: AtomicU32 = AtomicU32::new(0);
 
 pub struct Lab {
@@ -26,7 +28,7 @@ impl Lab {
     /// namespaces cannot be made.
     pub fn new() -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
-            println!("skipped: network namespaces need root");
+            skip("bgp_interop", "root, for network namespaces");
             return None;
         }
         let number = LABS.fetch_add(1, Ordering::Relaxed);
@@ -37,7 +39,7 @@ impl Lab {
         fs::set_permissions(directory.path(), mode).unwrap();
         let lab = Self { name, directory, wires: Cell::new(0) };
         if let Err(error) = attempt(&["ip", "netns", "add", &lab.own()]) {
-            println!("skipped: no network namespaces here: {error}");
+            skip("bgp_interop", &format!("network namespaces: {error}"));
             return None;
         }
         run(&["ip", "-n", &lab.own(), "link", "set", "lo", "up"]);

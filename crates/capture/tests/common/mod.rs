@@ -3,6 +3,8 @@
 //! skipped.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod skip;
+
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -117,12 +119,7 @@ pub fn frame(number: u32, tags: &[Tag], v6: bool, port: u16) -> Vec<u8> {
 
 /// May these tests run here?
 pub fn ready(test: &str) -> bool {
-    let root = unsafe { libc::geteuid() } == 0;
-    let ip = Command::new("ip").arg("-V").output().is_ok();
-    if !(root && ip) {
-        println!("{test}: skipped: needs root and `ip`");
-    }
-    root && ip
+    skip::root_with(test, &["ip"])
 }
 
 /// Two name spaces joined by a veth pair: `tw0` in the first, `tw1` in the second.

@@ -88,6 +88,7 @@ enum Message {
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     // Before there is anything large, and while there is one thread.
     memory::return_large_allocations();
+    privileges::keep_rights_to_ourselves()?;
     let Some(loaded) = load(args)? else { return Ok(ExitCode::from(2)) };
     log::start(args.log, &loaded.service);
     let service = loaded.service.clone();
@@ -106,7 +107,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     ours.extend(plan.service.state.iter().flat_map(|folder| state::belongings(folder)));
     if let Some(user) = &service.user {
         let needs = privileges::needs(&plan);
-        privileges::become_user(user, &ours, &needs)?;
+        privileges::become_user(user, (&ours, &sources), &needs)?;
     }
     tell_plan(&plan, &sources, &loaded.respond);
     // Before the threads, which inherit what is blocked and what is not.

@@ -80,6 +80,7 @@ pub(crate) fn status(
             "source": source_json(&report.source),
             "drops": nonzero(&report.drops),
             "exporters": report.exporters.len(),
+            "down": report.source.down,
             "failed": report.failed,
             "ended": report.ended,
         })).collect::<Vec<_>>(),

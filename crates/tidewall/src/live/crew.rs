@@ -27,11 +27,15 @@ use super::hub::Roster;
 use super::shards::{SharedShard, SharedShards};
 use super::sources::{OpenSite, Opened, Site, Sources};
 use super::state::{State, StateFile};
+use super::trouble::{Line, Troubles};
 use super::worker::{Adjustment, Memory, Word, Worker, WorkerReport, WorkerStatus};
 use super::{Plan, spawn};
 
 /// Time between two attempts to open a mirror again.
 const TRY_EVERY: Duration = Duration::from_secs(1);
+
+/// Time between two looks for what goes wrong: workers report once a second.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A worker looks at what it is told ten times a second.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -60,6 +64,8 @@ pub(super) struct Crew {
     hired: usize,
     /// What was counted by those who have left.
     left: WorkerReport,
+    troubles: Troubles,
+    looked: Duration,
 }
 
 /// The workers of one site.
@@ -80,6 +86,8 @@ struct Post {
     shard: SharedShard,
     thread: JoinHandle<()>,
     words: Sender<Word>,
+    /// What the log was last written by.
+    seen: Arc<WorkerReport>,
 }
 
 impl Post {
@@ -131,8 +139,19 @@ impl Crew {
         if let Some(warning) = warning {
             warn!("{warning}");
         }
-        let teams = Vec::new();
-        let mut crew = Self { teams, clock, frames, stop, tried, cpus, hired: 0, left };
+        let (teams, looked, troubles) = (Vec::new(), Duration::ZERO, Troubles::default());
+        let mut crew = Self {
+            teams,
+            clock,
+            frames,
+            stop,
+            tried,
+            cpus,
+            hired: 0,
+            left,
+            troubles,
+            looked,
+        };
         for open in sources.list {
             let start = Start { plan, state, memories: &[] };
             let team = crew.team(open, &start, &mut hire)?;
@@ -233,6 +252,7 @@ impl Crew {
         status: Arc<WorkerStatus>,
     ) -> anyhow::Result<Post> {
         let (words, heard) = channel();
+        let seen = status.latest();
         let before = WorkerReport { failed: None, ..status.report() };
         let worker = Worker {
             feed: opened.feed(start, self.clock, &self.frames),
@@ -246,7 +266,7 @@ impl Crew {
         let name = format!("worker-{}", self.hired);
         self.hired += 1;
         let thread = spawn(&name, move || worker.run())?;
-        Ok(Post { status, shard, thread, words })
+        Ok(Post { status, shard, thread, words, seen })
     }
 
     fn posts(&self) -> impl Iterator<Item = &Post> {
@@ -305,6 +325,36 @@ impl Crew {
             (Some(refused), Some(_)) => Standing::Failed(refused.clone()),
             (None, Some(_)) => Standing::Works,
             (_, None) => Standing::Ended,
+        }
+    }
+
+    /// Tells in the log what goes wrong. To be called about once a second.
+    pub(super) fn look(&mut self) {
+        let now = self.clock.elapsed();
+        if now.saturating_sub(self.looked) < LOOK_EVERY {
+            return;
+        }
+        self.looked = now;
+        let mut lines = Vec::new();
+        for team in &mut self.teams {
+            let (place, mut falls, mut down) = (team.site.place(), 0, false);
+            for post in &mut team.posts {
+                let report = post.status.latest();
+                if !Arc::ptr_eq(&report, &post.seen) {
+                    self.troubles.compare(&place, &post.seen, &report);
+                    post.seen = Arc::clone(&report);
+                }
+                falls = report.source.restarts.max(falls);
+                // One that has failed is told otherwise.
+                down |= report.source.down && report.failed.is_none();
+            }
+            if team.site.is_of_interface() {
+                lines.extend(self.troubles.link(&place.name, falls, down, now));
+            }
+        }
+        lines.extend(self.troubles.tell(now));
+        for Line { warning, text } in lines {
+            if warning { warn!("{text}") } else { info!("{text}") }
         }
     }
 

@@ -19,6 +19,7 @@ use super::Plan;
 use super::clock::Clock;
 use super::crew::Start;
 use super::frames::FrameTap;
+use super::trouble::Place;
 use super::worker::Feed;
 use super::worker::flows::{Collector, FlowFeed};
 use super::worker::frames::{FrameFeed, FrameSource};
@@ -81,6 +82,16 @@ impl Sources {
         }
         sources.warnings.dedup();
         Ok(sources)
+    }
+
+    /// Makes the sockets that listen a user's, so that this user may open more beside them.
+    pub fn give_to(&self, user: u32, group: u32) -> std::io::Result<()> {
+        for (_, opened) in self.list.iter().flat_map(|open| &open.sources) {
+            if let Opened::Flows(source, ..) = opened {
+                source.give_to(user, group)?;
+            }
+        }
+        Ok(())
     }
 
     /// What is received from, in words.
@@ -214,6 +225,32 @@ impl Site {
     pub(super) fn takes_over_from(&self, other: &Self) -> bool {
         let is_packet = |site: &Self| matches!(site, Self::Mirror(MirrorSource::AfPacket(_), _));
         is_packet(self) && is_packet(other) && self.device() == other.device()
+    }
+
+    /// Are frames taken from an interface that may go down and come up?
+    pub(super) fn is_of_interface(&self) -> bool {
+        let Self::Mirror(source, _) = self else { return false };
+        matches!(source, MirrorSource::AfPacket(_) | MirrorSource::AfXdp(_))
+    }
+
+    /// As the log speaks of it.
+    pub(super) fn place(&self) -> Place {
+        let relief = match self {
+            Self::Listen(..) => {
+                "raise `workers` or `receive_buffer` under [listen]; the kernel gives as much                  buffer as `sysctl net.core.rmem_max` says"
+            }
+            Self::Mirror(MirrorSource::AfXdp(_), _) => {
+                "spread its frames over more receive queues (`ethtool -L`), each has a worker; or                  take fewer by `sampling` of its [[mirror]]"
+            }
+            Self::Mirror(MirrorSource::AfPacket(_), _) => {
+                "raise `workers` of its [[mirror]], or take fewer frames by its `sampling` or                  `filter`"
+            }
+            Self::Mirror(..) => {
+                "take fewer frames by `filter` of its [[mirror]], or by the engine \"af_packet\" \
+                 with more `workers`"
+            }
+        };
+        Place { name: self.to_string(), flows: self.port().is_some(), relief }
     }
 
     fn device(&self) -> Option<&str> {

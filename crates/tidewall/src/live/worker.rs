@@ -5,13 +5,14 @@ pub mod flows;
 pub mod frames;
 mod load;
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use tidewall_capture::{ReceiveError, SourceStatistics, pin_current_thread};
-use tidewall_model::{DropCounters, FlowRecord, Prefix, SamplingRate};
+use tidewall_model::{DropCounters, DropReason, FlowRecord, Prefix, SamplingRate};
 use tracing::warn;
 
 use super::clock::{self, Clock};
@@ -55,6 +56,8 @@ pub struct WorkerReport {
     pub load: Load,
     /// Its exporters.
     pub exporters: Vec<ExporterReport>,
+    /// Who sent the last datagram that could not be read, and what was wrong with it.
+    pub unread: Option<(IpAddr, DropReason)>,
     /// Why it ended before it was asked to.
     pub failed: Option<String>,
     /// Its input has come to its end.
@@ -119,7 +122,7 @@ pub struct WorkerStatus {
     pub name: String,
     /// The CPU that it is bound to, or [`NO_CPU`].
     cpu: AtomicUsize,
-    report: Lock<WorkerReport>,
+    report: Lock<Arc<WorkerReport>>,
 }
 
 /// It is bound to none.
@@ -138,7 +141,12 @@ impl WorkerStatus {
 
     /// Its last report.
     pub fn report(&self) -> WorkerReport {
-        self.report.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        WorkerReport::clone(&self.latest())
+    }
+
+    /// The same, without a copy.
+    pub(super) fn latest(&self) -> Arc<WorkerReport> {
+        Arc::clone(&self.report.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     /// Says of a worker that has ended why nothing is received.
@@ -152,6 +160,7 @@ impl WorkerStatus {
     }
 
     fn set(&self, report: WorkerReport) {
+        let report = Arc::new(report);
         *self.report.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = report;
     }
 }

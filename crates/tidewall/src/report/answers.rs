@@ -202,6 +202,9 @@ fn sources(out: &mut String, workers: &Value) {
         if worker["ended"] == true {
             _ = writeln!(out, "{name}: its input has ended");
         }
+        if worker["down"] == true {
+            _ = writeln!(out, "{name}: the interface is down");
+        }
         let restarts = number(worker, &["source", "restarts"]);
         if restarts > 0 {
             _ = writeln!(out, "{name}: began anew {}", counted(restarts, "time"));

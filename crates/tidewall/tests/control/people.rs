@@ -15,6 +15,7 @@ use super::{Desk, Fake, said};
 #[path = "../service/mod.rs"]
 mod service;
 use service::Service;
+use service::skip::root_with;
 
 /// A user's number that is not root's, and a group of the same number.
 const NOBODY: u32 = 65_534;
@@ -73,8 +74,7 @@ fn run_in(
 
 #[test]
 fn the_sockets_group_may_ask_and_others_may_not() {
-    if !Uid::effective().is_root() {
-        println!("skipped: only root can be somebody else");
+    if !root_with("the_sockets_group_may_ask_and_others_may_not", &[]) {
         return;
     }
     let desk = Desk::new(Fake::default());
@@ -98,8 +98,7 @@ fn the_sockets_group_may_ask_and_others_may_not() {
 
 #[test]
 fn those_who_are_no_operators_may_look_and_change_nothing() {
-    if !Uid::effective().is_root() {
-        println!("skipped: only root can be somebody else");
+    if !root_with("those_who_are_no_operators_may_look_and_change_nothing", &[]) {
         return;
     }
     let operators = Operators { users: vec![NOBODY], groups: Vec::new() };
@@ -146,8 +145,7 @@ fn every_change_has_its_line_in_the_log() {
 
 #[test]
 fn operators_are_configured_and_a_reload_replaces_them() {
-    if !Uid::effective().is_root() {
-        println!("skipped: only root can be somebody else");
+    if !root_with("operators_are_configured_and_a_reload_replaces_them", &[]) {
         return;
     }
     let mut service = Service::prepared();

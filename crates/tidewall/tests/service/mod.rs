@@ -1,6 +1,9 @@
 //! `tidewall run` as a process with a folder of its own: what the system tests share.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+#[path = "../../../capture/tests/common/skip.rs"]
+pub mod skip;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;

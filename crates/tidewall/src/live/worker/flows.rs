@@ -1,6 +1,6 @@
 //! Export datagrams from a UDP socket.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tidewall_capture::udp::UdpSource;
@@ -9,7 +9,7 @@ use tidewall_collect::{
     Crediting, ExportDatagram, ExporterHealth, ExporterKey, FlowDetail, FlowSink, NetflowCollector,
     SampledHeader, SflowCollector,
 };
-use tidewall_model::{DropCounters, FlowRecord, Timestamp};
+use tidewall_model::{DropCounters, DropReason, FlowRecord, Timestamp};
 use tracing::{info, warn};
 
 use super::{Adjustment, Feed, Memory, Outlet, WorkerReport};
@@ -35,12 +35,16 @@ pub enum Collector {
 }
 
 impl Collector {
-    fn decode(&mut self, datagram: &ExportDatagram<'_>, sink: &mut impl FlowSink) {
-        // The reason is counted by the collector.
-        _ = match self {
+    /// The reason of an error is counted by the collector.
+    fn decode(
+        &mut self,
+        datagram: &ExportDatagram<'_>,
+        sink: &mut impl FlowSink,
+    ) -> Result<(), DropReason> {
+        match self {
             Self::Sflow(collector) => collector.decode(datagram, sink),
             Self::Netflow(collector) => collector.decode(datagram, sink),
-        };
+        }
     }
 
     fn adjust(&mut self, flows: &Flows, frames: Frames) {
@@ -104,6 +108,8 @@ pub struct FlowFeed {
     pub clock: Clock,
     /// Records so far.
     pub seq: u64,
+    /// Who sent the last datagram that could not be read, and why it could not.
+    pub unread: Option<(IpAddr, DropReason)>,
     /// Where templates are kept.
     pub state: Option<StateFile>,
     /// Of what the creditor was made.
@@ -130,13 +136,14 @@ impl FlowFeed {
     ) -> Self {
         let (creditor, leaving) = (Creditor::new(crediting), Vec::new());
         let pause = Self::pause_between(&source, receive_buffer);
-        let (seq, buffer, tap) = (0, receive_buffer, None);
+        let (seq, unread, buffer, tap) = (0, None, receive_buffer, None);
         Self {
             source,
             collector,
             creditor,
             clock,
             seq,
+            unread,
             state,
             crediting,
             leaving,
@@ -203,6 +210,7 @@ struct Intake<'a> {
     clock: Clock,
     now: Timestamp,
     seq: &'a mut u64,
+    unread: &'a mut Option<(IpAddr, DropReason)>,
     outlet: &'a mut Outlet,
     tap: Option<&'a WorkerTap>,
     /// From the first datagram on, if headers are to be kept.
@@ -219,7 +227,9 @@ impl DatagramSink for Intake<'_> {
         let datagram = ExportDatagram::new(from, self.now, data);
         let (creditor, open) = (&mut *self.creditor, self.open.as_mut());
         let mut records = Records { creditor, seq: self.seq, outlet: self.outlet, open };
-        self.collector.decode(&datagram, &mut records);
+        if let Err(reason) = self.collector.decode(&datagram, &mut records) {
+            *self.unread = Some((from.ip(), reason));
+        }
     }
 }
 
@@ -261,6 +271,7 @@ impl Feed for FlowFeed {
             clock: self.clock,
             now: Timestamp::ZERO,
             seq: &mut self.seq,
+            unread: &mut self.unread,
             outlet,
             tap: self.tap.as_ref(),
             open: None,
@@ -304,6 +315,7 @@ impl Feed for FlowFeed {
             source: self.source.statistics(),
             drops: self.collector.drops(),
             exporters: self.collector.exporters(self.clock.now()),
+            unread: self.unread,
             ..WorkerReport::default()
         }
     }
