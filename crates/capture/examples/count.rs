@@ -23,7 +23,6 @@ use tidewall_wire::frame::LinkType;
 const WAIT: Duration = Duration::from_millis(100);
 /// As the service rests between two batches that were not full.
 const UDP_PAUSE: Duration = Duration::from_millis(4);
-const XDP_PAUSE: Duration = Duration::from_micros(200);
 const FULL: usize = 64;
 
 #[derive(Default)]
@@ -62,24 +61,35 @@ fn main() -> Result<(), Box<dyn Error>> {
         "udp" => {
             let config = UdpConfig { kernel_time: false, ..UdpConfig::new(what.parse()?) };
             let mut source = UdpSource::open(&config)?;
-            count(UDP_PAUSE, move |count| source.receive(WAIT, count))
+            count(|count| {
+                let received = source.receive(WAIT, count)?;
+                Ok(if is_all(received) { UDP_PAUSE } else { Duration::ZERO })
+            })
         }
         "af_packet" => {
             let mut source = AfPacketSource::open(&AfPacketConfig::new(what))?;
-            count(Duration::ZERO, move |count| source.receive(WAIT, count))
+            count(|count| source.receive(WAIT, count).map(|_| Duration::ZERO))
         }
         "af_xdp" => {
             let mut sources = AfXdpSource::open_all(&AfXdpConfig::new(what))?;
             let [source] = sources.as_mut_slice() else { return Err("one queue, please".into()) };
-            count(XDP_PAUSE, |count| source.receive(WAIT, count))
+            count(|count| {
+                let received = source.receive(WAIT, count)?;
+                Ok(if is_all(received) { source.rest() } else { Duration::ZERO })
+            })
         }
         _ => Err("udp, af_packet or af_xdp".into()),
     }
 }
 
+/// Nothing more was there.
+fn is_all(received: usize) -> bool {
+    (1..FULL).contains(&received)
+}
+
+/// Counts for ever what `receive` takes, and rests after each batch for as long as it says.
 fn count(
-    pause: Duration,
-    mut receive: impl FnMut(&mut Count) -> Result<usize, ReceiveError>,
+    mut receive: impl FnMut(&mut Count) -> Result<Duration, ReceiveError>,
 ) -> Result<(), Box<dyn Error>> {
     let total = Arc::new(AtomicU64::new(0));
     let shown = Arc::clone(&total);
@@ -94,9 +104,9 @@ fn count(
     });
     let mut count = Count::default();
     loop {
-        let received = receive(&mut count)?;
+        let pause = receive(&mut count)?;
         total.store(count.messages, Ordering::Relaxed);
-        if (1..FULL).contains(&received) && !pause.is_zero() {
+        if !pause.is_zero() {
             std::thread::sleep(pause);
         }
     }

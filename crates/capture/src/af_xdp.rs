@@ -23,9 +23,11 @@ use crate::{FrameSink, OpenError, ReceiveError, SourceStatistics, clock, interfa
 
 mod program;
 mod queue;
+mod rest;
 
 use program::DropList;
 use queue::{Queue, QueueOptions};
+use rest::Rest;
 
 /// How long a queue that another program has just left may stay busy.
 const BUSY_RETRIES: u32 = 50;
@@ -127,6 +129,7 @@ pub struct AfXdpSource {
     attachment: Arc<Attachment>,
     number: u32,
     watched: Watched,
+    rest: Rest,
     statistics: SourceStatistics,
 }
 
@@ -178,6 +181,7 @@ impl AfXdpSource {
             attachment: Arc::clone(attachment),
             number,
             watched: Watched::new(attachment.control.as_fd(), &config.interface, index),
+            rest: Rest::new(config.frames),
             statistics: SourceStatistics::default(),
         })
     }
@@ -235,7 +239,16 @@ impl AfXdpSource {
         let count = self.queue.receive(each).map_err(ReceiveError::system("receiving frames"))?;
         self.statistics.received += count as u64;
         self.statistics.bytes += bytes;
+        if let Some(time) = time {
+            self.rest.took(count as u64, time);
+        }
         Ok(count)
+    }
+
+    /// How long to leave it alone now that a batch was not full: the slower frames come, the
+    /// longer, so that one waking takes many. Silence is waited out in [`Self::receive`].
+    pub fn rest(&mut self) -> Duration {
+        self.rest.next()
     }
 
     /// Counters since the queue was opened.

@@ -243,6 +243,9 @@ fn sampling_and_snap_length_happen_in_the_kernel() {
     assert_eq!(sources[0].statistics().truncated, sources[0].statistics().received);
 }
 
+/// What the detector looks at, at once.
+const SLICE: Duration = Duration::from_millis(50);
+
 #[test]
 fn a_quiet_link_is_seen_within_a_slice() {
     if !ready("a_quiet_link_is_seen_within_a_slice") {
@@ -264,8 +267,10 @@ fn a_quiet_link_is_seen_within_a_slice() {
         })
         .collect();
     delays.sort_unstable();
-    // The median, because the machine may be busy.
-    assert!(delays[4] < Duration::from_millis(100), "{delays:?}");
+    // The kernel looks every 20 ms for a block that was not full at its last look too. The median,
+    // because the machine may be busy.
+    println!("{delays:?}");
+    assert!(delays[4] < SLICE, "{delays:?}");
 }
 
 #[test]

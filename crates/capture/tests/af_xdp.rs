@@ -6,7 +6,7 @@
 mod common;
 
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Frames, Lab, frame, held, hold, ip, kill, ready, until};
 use tidewall_capture::af_xdp::{AfXdpConfig, AfXdpSource, CopyMode, XdpMode};
@@ -159,6 +159,48 @@ fn the_drop_list_is_dropped_and_counted() {
         assert_eq!(sink.numbers(), kept, "{prefixes:?}");
         assert_eq!(statistics(&mut sources).filtered as usize, 600 - kept.len());
     }
+}
+
+#[test]
+fn a_quiet_link_is_seen_at_once_and_a_burst_on_it_is_whole() {
+    if !ready("a_quiet_link_is_seen_at_once_and_a_burst_on_it_is_whole") {
+        return;
+    }
+    let lab = Lab::new();
+    let sender = lab.frame_sender();
+    let mut sources = open(&lab, &config(XdpMode::Native));
+    // By one flow, so by one queue.
+    let frames = vec![frame(1, &[], false, PORT); 3000];
+    sender.send(&frames[0]);
+    let mut sink = Frames::default();
+    until(|| {
+        sources.retain_mut(|source| source.receive(WAIT, &mut sink).unwrap() > 0);
+        !sink.marked.is_empty()
+    });
+    let [source] = sources.as_mut_slice() else { panic!("one queue has it") };
+    let mut delays = Vec::new();
+    for _ in 0..9 {
+        std::thread::sleep(WAIT);
+        let begin = Instant::now();
+        let taken = std::thread::scope(|scope| {
+            scope.spawn(|| frames.iter().for_each(|frame| sender.send(frame)));
+            let mut taken = source.receive(Duration::from_secs(1), &mut sink).unwrap();
+            delays.push(begin.elapsed());
+            // As the service does.
+            until(|| {
+                std::thread::sleep(source.rest());
+                taken += source.receive(WAIT, &mut sink).unwrap();
+                taken >= frames.len()
+            });
+            taken
+        });
+        assert_eq!(taken, frames.len());
+    }
+    assert_eq!(statistics(&mut sources).dropped_by_kernel, 0);
+    delays.sort_unstable();
+    // The median, because the machine may be busy.
+    println!("{delays:?}");
+    assert!(delays[4] < Duration::from_millis(50), "{delays:?}");
 }
 
 #[test]

@@ -173,7 +173,7 @@ pub trait Feed: Send {
 
     /// How long to leave it alone once it had nothing more, so that one waking takes what came in
     /// all that time. Its buffer must last for as long at any rate.
-    fn pause(&self) -> Duration {
+    fn pause(&mut self) -> Duration {
         Duration::ZERO
     }
 

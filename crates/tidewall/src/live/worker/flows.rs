@@ -279,7 +279,7 @@ impl Feed for FlowFeed {
         self.source.receive(wait, &mut intake)
     }
 
-    fn pause(&self) -> Duration {
+    fn pause(&mut self) -> Duration {
         self.pause
     }
 

@@ -103,9 +103,6 @@ impl FrameSink for Intake<'_> {
     }
 }
 
-/// The ring of AF_XDP has 8,192 places: enough for this at 40 million frames a second.
-const XDP_PAUSE: Duration = Duration::from_micros(200);
-
 impl Feed for FrameFeed {
     fn receive(&mut self, wait: Duration, outlet: &mut Outlet) -> Result<usize, ReceiveError> {
         let mut intake = Intake {
@@ -119,10 +116,10 @@ impl Feed for FrameFeed {
         self.source.receive(wait, &mut intake)
     }
 
-    fn pause(&self) -> Duration {
+    fn pause(&mut self) -> Duration {
         // The others wake us for a whole block or buffer.
-        match self.source {
-            FrameSource::AfXdp(_) => XDP_PAUSE,
+        match &mut self.source {
+            FrameSource::AfXdp(source) => source.rest(),
             _ => Duration::ZERO,
         }
     }
