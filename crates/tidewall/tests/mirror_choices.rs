@@ -72,7 +72,7 @@ fn several_interfaces_at_once() {
             records_of(&service.status(), "") == u64::from(COUNT) + 2000
         });
         let status = service.status();
-        assert_eq!(records_of(&status, " tw1 "), COUNT.into(), "{status}");
+        assert_eq!(records_of(&status, " tw1 "), u64::from(COUNT), "{status}");
         assert_eq!(records_of(&status, " tw3 "), 2000, "{status}");
         assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
         restored(&lab);

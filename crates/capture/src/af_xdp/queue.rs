@@ -10,10 +10,10 @@ use xdp::nic::NicIndex;
 use xdp::slab::{HeapSlab, Slab};
 use xdp::socket::{SocketError, XdpSocket, XdpSocketBuilder};
 use xdp::umem::{FrameSize, Umem, UmemCfgBuilder};
-use xdp::{RingConfigBuilder, WakableRings};
+use xdp::{Packet, RingConfigBuilder, WakableRings};
 
 use super::CopyMode;
-use crate::system;
+use crate::{memory, system};
 
 /// Frames received at once.
 pub(super) const BATCH: usize = 256;
@@ -29,9 +29,40 @@ pub(super) struct QueueOptions {
     pub(super) large_frames: bool,
 }
 
+/// The packets of a batch. Each is asked for as it is put in, long before its turn: the kernel wrote
+/// it on another processor, and the wait for its first bytes is longer than the work on them.
+struct Batch(HeapSlab);
+
+impl Slab for Batch {
+    fn available(&self) -> usize {
+        self.0.available()
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    #[inline]
+    fn push_front(&mut self, packet: Packet) -> Option<Packet> {
+        if let Some(first) = packet.first() {
+            memory::prefetch(first);
+        }
+        self.0.push_front(packet)
+    }
+
+    #[inline]
+    fn pop_back(&mut self) -> Option<Packet> {
+        self.0.pop_back()
+    }
+}
+
 /// An open socket. Fields are dropped in order: what borrows the memory goes before it.
 pub(super) struct Queue {
-    slab: HeapSlab,
+    slab: Batch,
     rings: WakableRings,
     socket: XdpSocket,
     umem: Umem,
@@ -68,7 +99,7 @@ impl Queue {
         let socket = builder
             .bind(NicIndex::new(options.interface), options.queue, flags)
             .map_err(system_error)?;
-        let mut queue = Self { slab: HeapSlab::with_capacity(BATCH), rings, socket, umem };
+        let mut queue = Self { slab: Batch(HeapSlab::with_capacity(BATCH)), rings, socket, umem };
         queue.refill()?;
         Ok(queue)
     }
