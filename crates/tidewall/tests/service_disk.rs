@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 #![allow(clippy::disallowed_methods, reason = "a service is tested by the clock on the wall")]
 
+#[path = "exporter_faults/router.rs"]
+mod router;
 mod service;
 
 use std::fs::{self, File};
@@ -13,9 +15,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use router::{Flow, LAYOUTS, Router};
 use serde_json::{Value, json};
-use service::Service;
 use service::skip::skip;
+use service::{RELOAD, Service, v5};
+use tidewall_wire::netflow::Protocol;
 
 const BANS: &str = r#"{"ask":"bans"}"#;
 const FULL: &str = "No space left on device";
@@ -241,4 +245,89 @@ fn a_journal_that_cannot_be_opened_is_told_with_what_it_costs() {
     let begin = Instant::now();
     assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
     assert!(begin.elapsed() < Duration::from_secs(2));
+}
+
+/// Has what is known of templates written, as happens every minute: a worker that leaves writes it
+/// too, and those who stay where it leaves a file behind.
+fn write_templates(service: &Service) {
+    let path = service.path("tidewall.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    for listen in ["[listen]\nworkers = 2", "[listen]"] {
+        fs::write(&path, text.replace("[listen]", listen)).unwrap();
+        service.data(RELOAD);
+    }
+}
+
+/// Sends ten flows by a template, which is not sent.
+fn send_flows(router: &mut Router, id: u16) {
+    let flow = Flow { host: 7, packets: 1, ..Flow::default() };
+    router.flows(id, LAYOUTS[usize::from(id - 256)], flow, 10);
+}
+
+/// Records of all workers: those that come while a reload is taken up are in the sums of a later
+/// window only.
+fn counted(service: &Service) -> u64 {
+    let status = service.status();
+    let workers = status["workers"].as_array().unwrap().iter();
+    workers.map(|worker| worker["records"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn templates_are_written_again_when_there_is_room() {
+    const FAILED: &str = "templates will not be known after a restart";
+    let mut service = Service::prepared();
+    service.configure("[thresholds.incoming]\ntotal = { pps = 10_000 }\n");
+    let Some(disk) = SmallDisk::at(&service.path("state")) else { return };
+    let file = disk.folder.join(format!("netflow-{0}-127.0.0.1-0.templates", service.netflow));
+    service.wrapper = disk.wrapper();
+    service.run();
+    let mut router = Router::new(Protocol::V9, service.netflow);
+    router.define(256, LAYOUTS[0]);
+    service.wait_for("the template", |service| service.source("received") == 1);
+    write_templates(&service);
+    let written = fs::read(&file).unwrap();
+
+    // Nothing that is known later can be written, which is told once; what was written stays.
+    disk.fill();
+    router.define(257, LAYOUTS[1]);
+    send_flows(&mut router, 257);
+    service.wait_for("the flows", |service| counted(service) == 10);
+    (0..3).for_each(|_| write_templates(&service));
+    let log = service.log();
+    let told = said(&log, "WARN", FAILED);
+    assert!(told.len() == 1 && told[0].contains(FULL), "{log}");
+    assert_eq!(fs::read(&file).unwrap(), written);
+    let before = service.source("received");
+    service.wait_for("the attack", |service| {
+        (0..100).for_each(|n| {
+            let to = ("127.0.0.1", service.netflow);
+            router.socket.send_to(&v5(n, n + 1000, 1000, 9), to).unwrap();
+        });
+        service.attacked() == ["192.0.2.9"]
+    });
+    assert!(service.source("received") >= before);
+
+    // After a restart the one template is known, and the other one when it comes.
+    kill(&mut service);
+    service.run();
+    send_flows(&mut router, 256);
+    send_flows(&mut router, 257);
+    service.wait_for("the flows", |service| counted(service) == 10);
+    router.define(257, LAYOUTS[1]);
+    service.wait_for("those that waited", |service| counted(service) == 20);
+    write_templates(&service);
+    disk.make_room();
+    (0..2).for_each(|_| write_templates(&service));
+    let log = service.log();
+    assert_eq!(said(&log, "WARN", FAILED).len(), 1, "{log}");
+    assert_eq!(said(&log, "INFO", "is written again").len(), 1, "{log}");
+    assert_ne!(fs::read(&file).unwrap(), written);
+
+    kill(&mut service);
+    service.run();
+    send_flows(&mut router, 257);
+    send_flows(&mut router, 256);
+    service.wait_for("both at once", |service| counted(service) == 20);
+    assert_eq!(service.status()["drops"], json!({}));
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
 }
