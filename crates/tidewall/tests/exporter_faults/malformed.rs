@@ -132,7 +132,7 @@ fn record(number: u64, host: u8) -> FlowRecord {
 }
 
 /// Datagrams of an sFlow agent with so many samples in all.
-fn samples(agent: [u8; 4], count: u64, host: u8) -> Vec<Vec<u8>> {
+pub fn samples(agent: [u8; 4], count: u64, host: u8) -> Vec<Vec<u8>> {
     let mut renderer =
         SflowRenderer::new(&SflowPlan { agent: agent.into(), ..SflowPlan::default() });
     let mut out = Vec::new();
@@ -269,7 +269,9 @@ fn damaged_sets_and_samples_have_their_reasons_and_good_ones_are_counted() {
         );
     }
     let log = service.log();
-    assert!(log.lines().count() < 20 && !log.contains("panicked"), "{log}");
+    // What is damaged may say that many packets came.
+    let lines = log.lines().filter(|line| !line.contains("\"attack\":")).count();
+    assert!(lines < 20 && !log.contains("panicked"), "{log}");
     assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
 }
 
@@ -315,5 +317,7 @@ fn an_attack_is_named_beside_a_flood_of_damaged_datagrams() {
     service.wait_for("the account", |service| {
         service.source("received") + service.source("dropped_by_kernel") == sent
     });
-    assert!(service.log().lines().count() < 20, "{}", service.log());
+    let log = service.log();
+    let lines = log.lines().filter(|line| !line.contains("\"attack\":")).count();
+    assert!(lines < 20 && !log.contains("panicked"), "{log}");
 }
