@@ -29,11 +29,10 @@ struct Skew {
     age: i64,
 }
 
-const STEPS: [Skew; 6] = [
+const STEPS: [Skew; 5] = [
     Skew { clock: 0, age: 0 },
     Skew { clock: HOUR_MS, age: 0 },
     Skew { clock: -HOUR_MS, age: 0 },
-    Skew { clock: 0, age: 0 },
     Skew { clock: 0, age: HOUR_MS },
     Skew { clock: 0, age: 0 },
 ];

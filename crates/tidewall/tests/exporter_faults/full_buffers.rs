@@ -7,7 +7,7 @@ use std::net::UdpSocket;
 use serde_json::Value;
 use tidewall_wire::netflow::Protocol;
 
-use crate::malformed::samples;
+use crate::malformed::{held, samples};
 use crate::router::{Flow, LAYOUTS, Router};
 use crate::service::{Service, v5};
 
@@ -27,7 +27,9 @@ struct Exporters {
 impl Exporters {
     fn new(service: &Service) -> Self {
         let mut routers = [Protocol::V9, Protocol::Ipfix].map(|p| Router::new(p, service.netflow));
-        routers.iter_mut().for_each(|router| router.define(256, LAYOUTS[0]));
+        for router in &mut routers {
+            router.define(256, LAYOUTS[0]);
+        }
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         // Seven samples in each datagram.
         let sflow = samples([192, 0, 2, 1], 7 * (AT_ONCE as u64 + 200), 7).into_iter();
@@ -105,7 +107,7 @@ fn what_the_kernel_could_not_keep_is_counted() {
         service.signal("-STOP");
         (0..AT_ONCE).for_each(|_| exporters.send(&service));
         service.signal("-CONT");
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        service.wait_for("empty buffers", |_| ports.iter().all(|port| held(*port) == Some(0)));
         settle(&mut service, &mut exporters);
         let status = service.status();
         let dropped = ports.map(|port| account(&status, port)[1]);

@@ -16,7 +16,7 @@ use tidewall_wire::emit::netflow::{ExportTime, MessageWriter};
 use tidewall_wire::netflow::Protocol;
 
 use crate::router::{Flow, LAYOUTS, Router, append, template};
-use crate::service::{Service, v5};
+use crate::service::{PATIENCE, Service, v5};
 
 /// Different datagrams of each kind, and how often each is sent.
 const DIFFERENT: usize = 4000;
@@ -41,13 +41,15 @@ fn prepared() -> Service {
     service
 }
 
-/// Bytes that the kernel holds for the socket of a port.
-fn held(port: u16) -> u64 {
+/// Bytes that the kernel holds for the sockets of a port. Its table may leave lines out while
+/// others come and go.
+pub fn held(port: u16) -> Option<u64> {
     let table = fs::read_to_string("/proc/net/udp").unwrap();
-    let address = format!(":{port:04X} ");
-    let line = table.lines().find(|line| line.get(..30).is_some_and(|l| l.contains(&address)));
-    let queues = line.unwrap().split_whitespace().nth(4).unwrap();
-    u64::from_str_radix(queues.split_once(':').unwrap().1, 16).unwrap()
+    let address = format!(":{port:04X}");
+    let lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let lines = lines.filter(|fields| fields.get(1).is_some_and(|own| own.ends_with(&address)));
+    let bytes = lines.map(|fields| u64::from_str_radix(fields[4].split_once(':').unwrap().1, 16));
+    bytes.map(Result::unwrap).reduce(|sum, bytes| sum + bytes)
 }
 
 /// Sends as fast as the service takes it: it is never idle, and nothing is lost.
@@ -56,7 +58,9 @@ fn send_all<'a>(port: u16, datagrams: impl Iterator<Item = &'a Vec<u8>>) -> u64 
     let mut sent = 0_u64;
     for datagram in datagrams {
         if sent.is_multiple_of(64) {
-            while held(port) > HELD_BYTES {
+            let begin = Instant::now();
+            while held(port).is_none_or(|bytes| bytes > HELD_BYTES) {
+                assert!(begin.elapsed() < PATIENCE, "nobody takes it: {:?}", held(port));
                 std::thread::sleep(Duration::from_micros(200));
             }
         }
