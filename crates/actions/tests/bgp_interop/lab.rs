@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, setns};
 use tempfile::TempDir;
 
-use super::skip::skip;
+#[path = "../../../capture/tests/common/skip.rs"]
+mod skip;
+use skip::skip;
 
 static LABS: AtomicU32 = AtomicU32::new(0);
 

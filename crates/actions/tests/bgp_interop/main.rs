@@ -12,8 +12,6 @@ mod lab;
 mod restart;
 mod routes;
 mod sessions;
-#[path = "../../../capture/tests/common/skip.rs"]
-mod skip;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

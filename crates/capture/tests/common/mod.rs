@@ -3,6 +3,7 @@
 //! skipped.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+#[allow(clippy::duplicate_mod, reason = "some tests share more than one such file")]
 pub mod skip;
 
 use std::ffi::CString;

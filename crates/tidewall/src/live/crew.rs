@@ -337,18 +337,18 @@ impl Crew {
         self.looked = now;
         let mut lines = Vec::new();
         for team in &mut self.teams {
-            let (place, mut falls, mut down) = (team.site.place(), 0, false);
+            let (place, mut falls, mut down, mut new) = (team.site.place(), 0, false, false);
             for post in &mut team.posts {
                 let report = post.status.latest();
                 if !Arc::ptr_eq(&report, &post.seen) {
                     self.troubles.compare(&place, &post.seen, &report);
-                    post.seen = Arc::clone(&report);
+                    (post.seen, new) = (Arc::clone(&report), true);
                 }
                 falls = report.source.restarts.max(falls);
                 // One that has failed is told otherwise.
                 down |= report.source.down && report.failed.is_none();
             }
-            if team.site.is_of_interface() {
+            if new && team.site.is_of_interface() {
                 lines.extend(self.troubles.link(&place.name, falls, down, now));
             }
         }

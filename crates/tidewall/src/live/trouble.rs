@@ -85,9 +85,11 @@ struct Episode {
 struct Link {
     /// How often it had gone down.
     falls: u64,
+    /// Whether it was down when it was last looked at, and since when.
     down: bool,
-    /// Told as down, and since when.
-    told_down: Option<Duration>,
+    since: Duration,
+    /// It was told as down.
+    told_down: bool,
     /// When a fall was last told.
     told: Option<Duration>,
     untold: u64,
@@ -230,23 +232,27 @@ impl Troubles {
 impl Link {
     /// What is to be told of it, and whether it is a warning.
     fn look(&mut self, falls: u64, down: bool, now: Duration) -> Option<(bool, String)> {
-        let fell = falls.saturating_sub(self.falls).max(u64::from(down && !self.down));
+        let fell = falls.saturating_sub(self.falls);
+        // A link that has just come up may still be called down for a moment.
+        let sure = down && self.down;
+        if down && !self.down {
+            self.since = now;
+        }
         (self.falls, self.down) = (self.falls.max(falls), down);
-        if let Some(since) = self.told_down {
+        if self.told_down {
             if down {
                 return None;
             }
-            (self.told_down, self.untold) = (None, 0);
-            let lasted = now.saturating_sub(since).as_secs();
+            (self.told_down, self.untold) = (false, 0);
+            let lasted = now.saturating_sub(self.since).as_secs();
             return Some((false, format!("the interface is up again, after {lasted} s")));
         }
-        self.untold += fell;
+        self.untold = (self.untold + fell).max(u64::from(sure));
         let soon = self.told.is_some_and(|told| now.saturating_sub(told) < QUIET);
-        if self.untold == 0 || soon {
+        if self.untold == 0 || soon || down && !sure {
             return None;
         }
-        self.told = Some(now);
-        self.told_down = down.then_some(now);
+        (self.told, self.told_down) = (Some(now), down);
         let times = match std::mem::take(&mut self.untold) {
             1 => String::new(),
             times => format!(" {times} times"),

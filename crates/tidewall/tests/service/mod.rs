@@ -1,6 +1,7 @@
 //! `tidewall run` as a process with a folder of its own: what the system tests share.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+#[allow(clippy::duplicate_mod, reason = "some tests share more than one such file")]
 #[path = "../../../capture/tests/common/skip.rs"]
 pub mod skip;
 

@@ -154,7 +154,8 @@ fn an_interface_is_told_as_down_and_as_up_again() {
             "eth1: the interface is up again, after 3 s",
         ]
     );
-    assert_eq!(link(&[(0, true)]).len(), 1, "down from the start");
+    assert_eq!(link(&[(0, true), (0, true)]).len(), 1, "down from the start");
+    assert_eq!(link(&[(0, true), (0, false)]), [""; 0], "just up");
     // Too short to be seen.
     assert_eq!(link(&[(3, false), (4, false)]), ["eth1: the interface went down, and is up again"]);
 }
