@@ -140,18 +140,8 @@ impl Crew {
             warn!("{warning}");
         }
         let (teams, looked, troubles) = (Vec::new(), Duration::ZERO, Troubles::default());
-        let mut crew = Self {
-            teams,
-            clock,
-            frames,
-            stop,
-            tried,
-            cpus,
-            hired: 0,
-            left,
-            troubles,
-            looked,
-        };
+        let mut crew =
+            Self { teams, clock, frames, stop, tried, cpus, hired: 0, left, troubles, looked };
         for open in sources.list {
             let start = Start { plan, state, memories: &[] };
             let team = crew.team(open, &start, &mut hire)?;

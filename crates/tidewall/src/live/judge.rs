@@ -208,7 +208,10 @@ impl Judge {
             self.before.add(old.stats());
         }
         next.inherit(&mut self.conductor, &mut self.listener);
-        self.listener.averages = new_averages(next.policy());
+        if next.policy().detection.window != self.conductor.policy().detection.window {
+            self.listener.averages = new_averages(next.policy());
+        }
+        self.listener.news = true;
         (self.conductor, self.shards) = (next, shards);
     }
 }
