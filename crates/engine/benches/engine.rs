@@ -247,8 +247,8 @@ fn averages(bench: &mut Bench) {
                 second += 2;
                 // Every window has other large hosts, and some that stay.
                 list.rotate_left(RATE / 8);
-                for record in &mut list {
-                    record.time = Timestamp(second * SECOND);
+                for (record, seq) in list.iter_mut().zip(second * RATE as u64..) {
+                    (record.time, record.seq) = (Timestamp(second * SECOND), seq);
                 }
                 engine.borrow_mut().ingest(&list[..RATE / 2], &mut ());
                 second

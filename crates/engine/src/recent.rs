@@ -56,7 +56,7 @@ impl Recent {
         }
     }
 
-    /// Notes that so many records were offered that are nobody else's to note.
+    /// Notes that so many records were offered. What two rings are offered, one of them notes.
     #[inline]
     pub const fn note(&mut self, offered: u32) {
         self.offered += offered as u64;
@@ -109,7 +109,8 @@ impl Recent {
         }
         let (mut picks, last) = (0, first.wrapping_add(count as u64 - 1));
         for block in first >> level..=last >> level {
-            let pick = (block << level) + (block.wrapping_mul(GOLDEN) >> (64 - level));
+            let within = block.wrapping_mul(GOLDEN) >> (64 - level);
+            let pick = (block << level).wrapping_add(within);
             let at = pick.wrapping_sub(first);
             picks |= u64::from(at < 64) << (at & 63);
         }
