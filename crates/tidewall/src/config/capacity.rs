@@ -1,7 +1,6 @@
 //! `[capacity]`: bounds of memory, and what they come to.
 
-use tidewall_engine::Capacity;
-use tidewall_model::FlowRecord;
+use tidewall_engine::{Capacity, RECENT_RECORD_BYTES};
 
 use super::quantity::show_bytes;
 use super::sink::Sink;
@@ -23,7 +22,8 @@ table! {
         #[example = "\"4M\""]
         flows: u32,
 
-        /// Recent records from which the sample of an attack is taken, from 256 to 16777216.
+        /// Recent records from which the sample of an attack is taken, from 256 to 16777216. Where
+        /// more come in half a second, only one in 2, 4, 8, ... of them is among these.
         #[default = "16_384"]
         #[example = "\"64k\""]
         recent: u32,
@@ -54,21 +54,18 @@ impl CapacityTable {
         Capacity {
             hosts: get(&self.hosts, HOST_BYTES * WINDOWS, (1 << 10, 1 << 27), default.hosts),
             flows: get(&self.flows, FLOW_BYTES * WINDOWS, (1 << 10, 1 << 27), default.flows),
-            recent: get(&self.recent, RECORD_BYTES, (1 << 8, 1 << 24), default.recent),
+            recent: get(&self.recent, RECENT_RECORD_BYTES, (1 << 8, 1 << 24), default.recent),
             dense: get(&self.dense, 4, (0, u32::MAX), default.dense),
         }
     }
 }
-
-/// Bytes of one recent record.
-const RECORD_BYTES: u64 = size_of::<FlowRecord>() as u64;
 
 /// Most memory that one worker takes for hosts, flows, recent records and the dense index.
 pub(super) fn bytes_per_worker(capacity: &Capacity) -> [(&'static str, u64); 4] {
     [
         ("hosts", u64::from(capacity.hosts) * HOST_BYTES * WINDOWS),
         ("flows", u64::from(capacity.flows) * FLOW_BYTES * WINDOWS),
-        ("recent records", u64::from(capacity.recent) * RECORD_BYTES),
+        ("recent records", u64::from(capacity.recent) * RECENT_RECORD_BYTES),
         ("dense index", u64::from(capacity.dense) * 4),
     ]
 }
