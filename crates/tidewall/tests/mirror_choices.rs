@@ -17,6 +17,9 @@ use mirror::{COUNT, POLICY, counted, frames, has_program, named, restored, start
 use serde_json::Value;
 use service::{RELOAD, Service};
 
+/// Which frames are meant.
+type Choice = fn(u32) -> bool;
+
 /// A second pair of interfaces, with one queue each: `tw2` sends to `tw3`.
 fn second_pair(lab: &Lab) -> FrameSender {
     let (a, b) = (&lab.sender.name, &lab.receiver.name);
@@ -166,11 +169,10 @@ fn a_frame_stands_for_as_many_as_is_said() {
     for (engine, sampling) in
         [("af_packet", 1), ("af_packet", 10), ("af_xdp", 1), ("af_xdp", 10), ("pcap", 1)]
     {
-        let mut mirror =
-            format!("[[mirror]]\nengine = \"{engine}\"\ninterfaces = [\"tw1\"]\nmultiplier = 7\n");
-        if sampling > 1 {
-            mirror += &format!("sampling = {sampling}\n");
-        }
+        let drawn = if sampling == 1 { "" } else { "sampling = 10\n" };
+        let mirror = format!(
+            "[[mirror]]\nengine = \"{engine}\"\ninterfaces = [\"tw1\"]\nmultiplier = 7\n{drawn}"
+        );
         let mut service = started(&lab, &mirror);
         let (received, packets) = frames_and_packets(&mut service, &lab, &frames);
         // A frame in ten is drawn by lot: six standard deviations are 140.
@@ -241,7 +243,7 @@ fn a_filter_of_our_own_is_the_kernels_business() {
         return;
     }
     let lab = Lab::new();
-    let rules: [(&str, fn(u32) -> bool); 5] = [
+    let rules: [(&str, Choice); 5] = [
         ("ip6", |n| n.is_multiple_of(5)),
         ("vlan 42 and ip", |n| n % 3 == 1 && !n.is_multiple_of(5)),
         ("vlan 7 and udp and dst port 9000", |n| n % 3 == 2),
