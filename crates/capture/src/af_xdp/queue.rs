@@ -29,8 +29,8 @@ pub(super) struct QueueOptions {
     pub(super) large_frames: bool,
 }
 
-/// The packets of a batch. Each is asked for as it is put in, long before its turn: the kernel wrote
-/// it on another processor, and the wait for its first bytes is longer than the work on them.
+/// The packets of a batch. Each is asked for as it is put in, long before its turn: the kernel
+/// wrote it on another processor, and the wait for its first bytes is longer than the work on them.
 struct Batch(HeapSlab);
 
 impl Slab for Batch {
