@@ -29,7 +29,8 @@ use program::DropList;
 use queue::{Queue, QueueOptions};
 use rest::Rest;
 
-/// How long a queue that another program has just left may stay busy.
+/// How long a queue or an interface that another program has just left may stay busy: a process that
+/// is being started by a thread of that program has its descriptors until it runs.
 const BUSY_RETRIES: u32 = 50;
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -288,7 +289,7 @@ fn attach(
             if log.is_empty() { reason } else { io::Error::other(format!("{reason}: {log}")) };
         fail("loading the program")(reason)
     })?;
-    let link = |flags| bpf::attach_xdp(&program, index, flags);
+    let link = |flags| patiently(|| bpf::attach_xdp(&program, index, flags));
     let (link, generic) = match config.mode {
         XdpMode::Native => (link(NATIVE), false),
         XdpMode::Generic => (link(GENERIC), true),
@@ -305,16 +306,20 @@ fn attach(
 
 /// Opens a queue; the kernel frees one that was just closed a little later.
 fn open_queue(options: QueueOptions) -> io::Result<Queue> {
-    let mut tries = 0;
-    loop {
-        match Queue::open(options) {
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && tries < BUSY_RETRIES => {
-                tries += 1;
+    patiently(|| Queue::open(options))
+}
+
+/// Tries again for as long as somebody else may just be leaving.
+fn patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..BUSY_RETRIES {
+        match open() {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) => {
                 system::pause(BUSY_PAUSE);
             }
             answer => return answer,
         }
     }
+    open()
 }
 
 fn fail(config: &AfXdpConfig, step: &'static str) -> impl FnOnce(io::Error) -> OpenError {
