@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 /// Exporters in all; each sends for a while and then gives way to the next. A multiple of the
 /// number of formats: an exporter that comes back speaks as before.
 const EXPORTERS: u32 = 400;
+/// All send from this port, each from its own address.
+const PORT: u16 = 20_555;
 /// Exporters at once, which send in turn.
 pub const AT_ONCE: u32 = 48;
 /// An exporter gives way to the next one after each of these.
@@ -155,7 +157,9 @@ impl Exporter {
         let number = number % EXPORTERS;
         let address = Ipv4Addr::from(0x7f01_0001 + number);
         let format = Format::ALL[number as usize % Format::ALL.len()];
-        Self { format, address, socket: UdpSocket::bind((address, 0)).unwrap(), datagrams: 0 }
+        // The port as before when it comes back: IPFIX has another session for another one.
+        let socket = UdpSocket::bind((address, PORT)).unwrap();
+        Self { format, address, socket, datagrams: 0 }
     }
 
     /// The next datagram.
