@@ -251,6 +251,12 @@ impl Conductor {
         }
     }
 
+    /// Is the window that is being filled over at `now`?
+    pub fn ends_window(&self, now: Timestamp) -> bool {
+        let wanted = now.0 / self.slice_ns;
+        self.slice.is_some_and(|current| wanted / self.slices > current / self.slices)
+    }
+
     /// Was nothing counted since the window began, and is nothing watched?
     pub fn is_idle(&self, shards: &mut dyn Shards) -> bool {
         let mut idle = self.detector.is_calm();
@@ -278,10 +284,9 @@ impl Conductor {
     pub fn inherit(&mut self, other: &mut Self, observer: &mut impl Observer) {
         self.normal.inherit(&mut other.normal);
         let now = other.slice.map_or(0, |slice| slice.saturating_mul(other.slice_ns));
-        // A window of another length begins where the one that is running would end.
-        let window_ns = self.slice_ns.saturating_mul(self.slices);
-        let windows = now.div_ceil(window_ns);
-        self.slice = other.slice.map(|_| windows.saturating_mul(self.slices));
+        // A window of another length may be begun in its middle, and then lacks what was before.
+        // To wait for the next one would count what comes until then as that of one slice.
+        self.slice = other.slice.map(|_| now / self.slice_ns);
         let orphans = self.detector.inherit(&mut other.detector, &other.zones, &self.zones);
         let time = Timestamp(now);
         for mut attack in orphans {

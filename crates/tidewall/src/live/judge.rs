@@ -104,9 +104,7 @@ impl Judge {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.listener.boundary = false;
-            self.advance(self.clock.now() - self.grace());
-            self.go_on();
+            self.pass(self.clock.now() - self.grace());
         }
         self.conductor.finish(&mut self.shards, &mut self.listener);
         self.publish(self.clock.now());
@@ -126,21 +124,26 @@ impl Judge {
         }
     }
 
-    /// Does what waits for the end of the window, if that was just now.
-    fn go_on(&mut self) {
+    /// The time is `now`: closes what is over, and does what waits for the end of a window.
+    fn pass(&mut self, now: Timestamp) {
+        self.listener.boundary = false;
+        let may = self.conductor.ends_window(now) || self.conductor.is_idle(&mut self.shards);
+        if let Some(Next { policy: Some(policy), shards }) =
+            self.next.take_if(|next| may && next.policy.is_some())
+        {
+            self.adopt(policy, shards, now);
+        } else {
+            self.advance(now);
+        }
         let may = self.listener.boundary || self.conductor.is_idle(&mut self.shards);
-        match self.next.take_if(|_| may) {
-            None => {}
-            Some(Next { policy: Some(policy), shards }) => self.adopt(policy, shards),
-            Some(Next { policy: None, shards }) => {
-                self.part(&shards);
-                self.conductor.part(self.shards.0.len());
-            }
+        if let Some(Next { shards, .. }) = self.next.take_if(|next| may && next.policy.is_none()) {
+            self.part(&shards);
+            self.conductor.part(self.shards.0.len());
         }
     }
 
     /// Before a policy is replaced, windows are closed on time: what came behind the end would be
-    /// lost with the shards.
+    /// counted by the old one.
     fn grace(&self) -> Duration {
         let adopts = self.next.as_ref().is_some_and(|next| next.policy.is_some());
         if adopts { Duration::ZERO } else { GRACE }
@@ -197,22 +200,31 @@ impl Judge {
         }
     }
 
-    /// Goes on by another policy or with other shards, at the end of a window.
-    fn adopt(&mut self, policy: Policy, shards: SharedShards) {
-        self.part(&shards);
+    /// Goes on by another policy, and with these shards, at the end of a window. That window is
+    /// closed apart from the workers, which have new shards by then: what comes while it is closed
+    /// belongs to the next one.
+    fn adopt(&mut self, policy: Policy, shards: SharedShards, now: Timestamp) {
         let count = shards.0.len();
         let mut next = Conductor::new(policy, count, count > 1, self.seed);
-        for shared in &shards.0 {
-            let fresh = next.shard();
-            let old = shared.with(|shard| std::mem::replace(shard, fresh));
-            self.before.add(old.stats());
+        let fresh: Vec<_> = shards.0.iter().map(|_| next.shard()).collect();
+        for (shared, mut fresh) in shards.0.iter().zip(fresh) {
+            shared.with(|shard| std::mem::swap(shard, &mut fresh));
+            // Shards are known by their places.
+            match self.shards.0.iter_mut().find(|known| known.is(shared)) {
+                Some(known) => *known = SharedShard::new(fresh),
+                None => self.before.add(fresh.stats()),
+            }
+        }
+        self.advance(now);
+        for closed in &self.shards.0 {
+            closed.with(|shard| self.before.add(shard.stats()));
         }
         next.inherit(&mut self.conductor, &mut self.listener);
         if next.policy().detection.window != self.conductor.policy().detection.window {
             self.listener.averages = new_averages(next.policy());
         }
-        self.listener.news = true;
         (self.conductor, self.shards) = (next, shards);
+        self.publish(now);
     }
 }
 
@@ -224,7 +236,8 @@ fn new_averages(policy: &Policy) -> Averages {
 mod tests {
     use std::sync::mpsc::channel;
 
-    use tidewall_model::{Direction, FlowRecord};
+    use tidewall_engine::{DirectedLimits, Limits};
+    use tidewall_model::{Direction, FlowRecord, TrafficClass, Unit};
 
     use super::*;
 
@@ -256,9 +269,7 @@ mod tests {
     fn pass(judge: &mut Judge, slices: std::ops::RangeInclusive<u64>) {
         let slice = u64::try_from(judge.conductor.slice_length().as_nanos()).unwrap();
         for number in slices {
-            judge.listener.boundary = false;
-            judge.advance(Timestamp(BEGIN + number * slice));
-            judge.go_on();
+            judge.pass(Timestamp(BEGIN + number * slice));
         }
     }
 
@@ -306,5 +317,71 @@ mod tests {
         assert_eq!(judge.shards.0.len(), 2);
         assert!(judge.shards.0[1].is(&last));
         assert_eq!(judge.before.received, 1);
+    }
+
+    #[test]
+    fn what_comes_while_a_policy_is_replaced_is_in_a_window() {
+        let mut judge = judge(2);
+        let shards = judge.shards.clone();
+        pass(&mut judge, 0..=1);
+        let (stop, mut seen) = (AtomicBool::new(false), 0);
+        let sent: u64 = std::thread::scope(|scope| {
+            let send = |shard: SharedShard| {
+                let stop = &stop;
+                scope.spawn(move || {
+                    let mut sent = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        count(&shard, 1);
+                        sent += 1;
+                    }
+                    sent
+                })
+            };
+            let senders: Vec<_> = shards.0.iter().cloned().map(send).collect();
+            for slice in 2..=600 {
+                if slice % 20 == 1 {
+                    let policy = judge.conductor.policy().clone();
+                    judge.hear(Order::Adopt(Box::new(policy), shards.clone()));
+                }
+                pass(&mut judge, slice..=slice);
+                if judge.listener.boundary {
+                    seen += judge.listener.snapshot.totals[0].total.packets;
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+            senders.into_iter().map(|sender| sender.join().unwrap()).sum()
+        });
+        pass(&mut judge, 601..=620);
+        seen += judge.listener.snapshot.totals[0].total.packets;
+        assert_eq!(seen, sent);
+        assert_eq!(received(&judge), sent);
+    }
+
+    /// Half of the limit, of which seconds would be in one slice if a window of another length was
+    /// waited for.
+    #[test]
+    fn a_window_of_another_length_makes_no_attack() {
+        let limits = Limits::of(&[(TrafficClass::Total, Unit::Packets, 1000.0)]);
+        let mut policy = judge(1).conductor.policy().clone();
+        policy.groups[0].host = DirectedLimits { incoming: limits, ..DirectedLimits::default() };
+        let conductor = Conductor::new(policy.clone(), 1, false, 7);
+        let shards = SharedShards(vec![SharedShard::new(conductor.shard())]);
+        let mut judge = Judge::new(conductor, shards.clone(), Arc::default(), Clock::start(), 7);
+        pass(&mut judge, 0..=0);
+        policy.detection.window = Duration::from_secs(5);
+        judge.hear(Order::Adopt(Box::new(policy), shards.clone()));
+        for quarter in 1..=80 {
+            count(&shards.0[0], 125);
+            judge.pass(Timestamp(BEGIN + quarter * 250_000_000));
+            assert_eq!(
+                judge.conductor.attacks().count(),
+                0,
+                "after {quarter} quarters of a second"
+            );
+        }
+        assert_eq!(judge.conductor.slice_length(), Duration::from_millis(250));
+        let (start, length) = judge.listener.snapshot.window;
+        assert_eq!((start, length), (Timestamp(BEGIN + 15_000_000_000), Duration::from_secs(5)));
+        assert_eq!(judge.listener.snapshot.totals[0].total.packets, 2500);
     }
 }
