@@ -31,6 +31,11 @@ impl ExportProtocol {
             Self::Ipfix => "ipfix",
         }
     }
+
+    /// Are its datagrams read by templates, which whoever reads them must have heard before?
+    pub const fn has_templates(self) -> bool {
+        matches!(self, Self::NetflowV9 | Self::Ipfix)
+    }
 }
 
 /// One exporting process: templates, sequence numbers and sampling are each one's own.

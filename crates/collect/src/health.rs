@@ -7,10 +7,13 @@
 //! exporter takes less than 1 KiB at first and at most 48 KiB; the tests assert both.
 //!
 //! Verdicts speak of the last five to ten minutes of the exporter's datagrams, totals of all time.
+//! Stretches of five minutes begin at the same instants for every exporter and every worker, so
+//! that the parts that several workers know of one exporter can be joined.
 
 mod agent;
 mod clock_skew;
 mod interfaces;
+mod join;
 mod report;
 mod sampling;
 mod sequence;
@@ -38,6 +41,7 @@ use timeouts::Timeouts;
 
 pub use agent::SourceReport;
 pub use interfaces::{Agreement, InterfaceMeasure, InterfaceReport, Way};
+pub use join::{Dealing, Part};
 pub use report::{HealthReport, RecentReport};
 pub use sampling::RateInUse;
 pub use sequence::{Numbering, SequenceUnit};
@@ -59,8 +63,8 @@ const FIRST_PLACES: u64 = 4;
 pub struct ExporterHealth {
     first_seen: Timestamp,
     last_seen: Timestamp,
-    /// When the current stretch of time began.
-    turned: Timestamp,
+    /// The current stretch of time: so many had gone by since 1970.
+    stretch: u64,
     datagrams: Tally,
     flows: Tally,
     options: Tally,
@@ -90,7 +94,7 @@ impl ExporterHealth {
         Self {
             first_seen: now,
             last_seen: now,
-            turned: now,
+            stretch: stretch_of(now),
             datagrams: Tally::default(),
             flows: Tally::default(),
             options: Tally::default(),
@@ -121,8 +125,10 @@ impl ExporterHealth {
         exported: Option<Timestamp>,
         uptime_ms: Option<u32>,
     ) {
-        if received.since(self.turned) >= TURN || self.turned.since(received) >= TURN {
-            self.turn(received);
+        // Back by one is a datagram that was overtaken, further back a clock that was set.
+        let stretch = stretch_of(received);
+        if stretch > self.stretch || stretch + 1 < self.stretch {
+            self.turn(stretch);
         }
         self.last_seen = self.last_seen.max(received);
         self.datagrams.add(1);
@@ -253,7 +259,7 @@ impl ExporterHealth {
 
     /// What is wrong with this exporter, worst first; nothing when all is well.
     pub fn verdicts(&self, now: Timestamp) -> Vec<Verdict> {
-        verdict::of(&self.summary(), now)
+        self.summary().verdicts(now)
     }
 
     /// Everything that is known.
@@ -270,9 +276,9 @@ impl ExporterHealth {
 
     /// A stretch of time is over; after a long silence, two.
     #[cold]
-    fn turn(&mut self, now: Timestamp) {
-        let turns = if now.since(self.turned) < 2 * TURN { 1 } else { 2 };
-        self.turned = now;
+    fn turn(&mut self, stretch: u64) {
+        let turns = if stretch == self.stretch + 1 { 1 } else { 2 };
+        self.stretch = stretch;
         for _ in 0..turns {
             self.datagrams.turn();
             self.flows.turn();
@@ -296,6 +302,12 @@ impl ExporterHealth {
             }
         }
     }
+}
+
+/// The stretch of time in which an instant lies.
+#[inline]
+const fn stretch_of(time: Timestamp) -> u64 {
+    time.0 / TURN.as_nanos() as u64
 }
 
 #[cfg(test)]

@@ -26,8 +26,9 @@ pub use flow::{
 };
 pub use frame::{FrameCollector, FrameNote, drop_reason};
 pub use health::{
-    Agreement, ExporterHealth, HealthReport, InterfaceMeasure, InterfaceReport, MissingTemplate,
-    Numbering, RateInUse, RecentReport, SequenceUnit, Severity, SourceReport, Verdict, Way,
+    Agreement, Dealing, ExporterHealth, HealthReport, InterfaceMeasure, InterfaceReport,
+    MissingTemplate, Numbering, Part, RateInUse, RecentReport, SequenceUnit, Severity,
+    SourceReport, Verdict, Way,
 };
 pub use netflow::{FirewallEvents, NetflowCollector, NetflowSettings, TemplateLimits};
 pub use sampling::{ConfiguredSampling, SamplingRule, SamplingRules, SamplingUse};

@@ -4,14 +4,15 @@
 
 mod medium;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidewall_collect::{
-    ExportDatagram, ExporterHealth, ExporterKey, FlowSink, HealthReport, NetflowCollector,
-    SflowCollector,
+    Dealing, ExportDatagram, ExporterHealth, ExporterKey, FlowSink, HealthReport, NetflowCollector,
+    Part, SflowCollector,
 };
 use tidewall_model::{Address, DropCounters, DropReason, Family, Timestamp, protocol};
 use tidewall_wire::frame::{self, IpVersion, LinkType, TunnelPolicy};
@@ -57,7 +58,7 @@ impl<'a> Datagram<'a> {
     }
 }
 
-/// What is known about an exporter at the end of a capture.
+/// What is known about an exporter at the end of a capture, or at the moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExporterReport {
     /// Which exporter.
@@ -73,6 +74,40 @@ impl ExporterReport {
     pub fn new(key: &ExporterKey, health: &ExporterHealth, now: Timestamp) -> Self {
         let verdicts = health.verdicts(now).iter().map(ToString::to_string).collect();
         Self { key: *key, health: health.summary(), verdicts }
+    }
+
+    /// As one of the workers of a port knows it: nothing is to be said of a part.
+    pub(crate) fn part(key: &ExporterKey, health: &ExporterHealth) -> Self {
+        Self { key: *key, health: health.summary(), verdicts: Vec::new() }
+    }
+
+    /// As so many workers of a port know it together, at `now`.
+    pub(crate) fn join(
+        key: &ExporterKey,
+        parts: &[Part<'_>],
+        workers: usize,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let health = HealthReport::join(parts, dealing(key, workers))?;
+        let verdicts = health.verdicts(now).iter().map(ToString::to_string).collect();
+        Some(Self { key: *key, health, verdicts })
+    }
+
+    /// What workers that are no more knew, the exporters that were heard last first: at most
+    /// `most` of them.
+    pub(crate) fn left(reports: &[Self], most: usize) -> Vec<Self> {
+        let mut parts: BTreeMap<ExporterKey, Vec<Part<'_>>> = BTreeMap::new();
+        for Self { key, health, .. } in reports {
+            parts.entry(*key).or_default().push(Part { report: health, left: true });
+        }
+        let join = |(key, parts): (ExporterKey, Vec<Part<'_>>)| {
+            let health = HealthReport::join(&parts, dealing(&key, 1))?;
+            Some(Self { key, health, verdicts: Vec::new() })
+        };
+        let mut left: Vec<_> = parts.into_iter().filter_map(join).collect();
+        left.sort_by_key(|report| Reverse(report.health.last_seen));
+        left.truncate(most);
+        left
     }
 
     /// As an object; its keys are part of the interface.
@@ -114,9 +149,15 @@ impl ExporterReport {
             "drops": health.drops.iter().map(|(reason, count)| (reason.name(), *count))
                 .collect::<BTreeMap<_, _>>(),
             "agent_drops": health.agent_drops,
+            "compared": health.compared,
             "verdicts": verdicts,
         })
     }
+}
+
+/// How so many workers of a port get what an exporter sends.
+const fn dealing(key: &ExporterKey, workers: usize) -> Dealing {
+    if key.protocol.has_templates() { Dealing::Whole } else { Dealing::Spread { workers } }
 }
 
 /// The collectors of all flow protocols, for datagrams in captured frames.

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tidewall_model::{DropCounters, DropReason, Timestamp};
 
+use super::tally::Tally;
 use super::{
     ExporterHealth, InterfaceReport, MissingTemplate, Numbering, RateInUse, SequenceUnit,
-    SourceReport,
+    SourceReport, Verdict, verdict,
 };
 use crate::Crediting;
 
@@ -33,7 +34,7 @@ pub struct HealthReport {
     pub received: u64,
     /// Units that did not: an estimate that late datagrams correct.
     pub lost: u64,
-    /// Gaps in the numbers.
+    /// Gaps in the numbers; 0 where several workers have a part of them each.
     pub gaps: u64,
     /// Datagrams that were late, came twice, or whose numbers fit nowhere.
     pub disorder: u64,
@@ -59,6 +60,9 @@ pub struct HealthReport {
     pub drops: Vec<(DropReason, u64)>,
     /// Samples that the sFlow agent dropped.
     pub agent_drops: u64,
+    /// Are samples compared with the agent's pool and the counters of its interfaces? Not where
+    /// they are dealt to several workers.
+    pub compared: bool,
     /// Data sources of the sFlow agent.
     pub sources: Vec<SourceReport>,
     /// Interfaces that the sFlow agent sends counters of.
@@ -67,10 +71,32 @@ pub struct HealthReport {
     pub interfaces_refused: u64,
     /// Of the last minutes.
     pub recent: RecentReport,
+    /// The same for joining it with the parts of others.
+    pub(super) stretches: Stretches,
+}
+
+impl HealthReport {
+    /// What is wrong with the exporter, worst first; nothing when all is well.
+    pub fn verdicts(&self, now: Timestamp) -> Vec<Verdict> {
+        verdict::of(self, now)
+    }
+}
+
+/// The last stretches of time, one by one, and where the exporter's numbers stood.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stretches {
+    /// The current one: so many had gone by since 1970.
+    pub number: u64,
+    /// The current one, and the one before.
+    pub recent: [RecentReport; 2],
+    /// The sequence number that was due when each of them began.
+    pub began: [Option<u32>; 2],
+    /// The one that is due now.
+    pub next: Option<u32>,
 }
 
 /// The part of it that is from the last five to ten minutes in which the exporter was heard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecentReport {
     /// Datagrams received.
     pub datagrams: u64,
@@ -101,6 +127,36 @@ impl RecentReport {
     pub fn loss(&self) -> f64 {
         share(self.lost, self.received)
     }
+
+    /// Adds what was counted elsewhere, or before.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (sum, count) in [
+            (&mut self.datagrams, other.datagrams),
+            (&mut self.flows, other.flows),
+            (&mut self.options, other.options),
+            (&mut self.received, other.received),
+            (&mut self.lost, other.lost),
+            (&mut self.disorder, other.disorder),
+            (&mut self.restarts, other.restarts),
+            (&mut self.absurd_durations, other.absurd_durations),
+            (&mut self.agent_samples, other.agent_samples),
+            (&mut self.agent_drops, other.agent_drops),
+        ] {
+            *sum = sum.saturating_add(count);
+        }
+        if !other.drops.is_empty() {
+            self.drops = added(&[&self.drops, &other.drops]);
+        }
+    }
+}
+
+/// Sums of drops, by reason.
+pub(super) fn added(lists: &[&[(DropReason, u64)]]) -> Vec<(DropReason, u64)> {
+    let mut sums = DropCounters::default();
+    for (reason, count) in lists.iter().copied().flatten() {
+        sums.add(*reason, *count);
+    }
+    sums.nonzero().collect()
 }
 
 /// A part of itself and the rest.
@@ -113,6 +169,9 @@ pub(super) fn of(health: &ExporterHealth) -> HealthReport {
     let sequence = &health.sequence;
     let agent = health.agent.as_deref();
     let interfaces = health.interfaces.as_deref();
+    let halves = halves(health);
+    let [mut recent, before] = halves.clone();
+    recent.add(&before);
     HealthReport {
         first_seen: health.first_seen,
         last_seen: health.last_seen,
@@ -137,30 +196,48 @@ pub(super) fn of(health: &ExporterHealth) -> HealthReport {
         missing_templates: health.missing.sorted(),
         drops: health.drops.nonzero().collect(),
         agent_drops: agent.map_or(0, |agent| agent.drops.total()),
+        compared: true,
         sources: agent.map(super::Agent::sorted).unwrap_or_default(),
         interfaces: interfaces.map(super::Interfaces::sorted).unwrap_or_default(),
         interfaces_refused: interfaces.map_or(0, super::Interfaces::refused),
-        recent: recent(health),
+        recent,
+        stretches: Stretches {
+            number: health.stretch,
+            recent: halves,
+            began: sequence.began(),
+            next: sequence.next(),
+        },
     }
 }
 
-fn recent(health: &ExporterHealth) -> RecentReport {
-    let none = DropCounters::default();
-    let before = health.drops_before.as_deref().map_or(&none, |[before, _]| before);
+/// This stretch of time, and the one before.
+fn halves(health: &ExporterHealth) -> [RecentReport; 2] {
+    let nothing = [DropCounters::default(); 2];
+    let [two_ago, one_ago] = health.drops_before.as_deref().unwrap_or(&nothing);
+    let current = half(health, |tally| tally.halves()[0], [one_ago, &health.drops]);
+    let before = half(health, |tally| tally.halves()[1], [two_ago, one_ago]);
+    [current, before]
+}
+
+fn half(
+    health: &ExporterHealth,
+    of: impl Fn(&Tally) -> u64,
+    [from, to]: [&DropCounters; 2],
+) -> RecentReport {
     let since =
-        |(reason, count): (DropReason, u64)| (reason, count - before.get(reason).min(count));
-    let agent = health.agent.as_deref();
+        |(reason, count): (DropReason, u64)| (reason, count.saturating_sub(from.get(reason)));
+    let (agent, sequence) = (health.agent.as_deref(), &health.sequence);
     RecentReport {
-        datagrams: health.datagrams.recent(),
-        flows: health.flows.recent(),
-        options: health.options.recent(),
-        received: health.sequence.received.recent(),
-        lost: health.sequence.lost.recent(),
-        disorder: health.sequence.disorder.recent(),
-        restarts: health.sequence.restarts.recent(),
-        absurd_durations: health.absurd.recent(),
-        drops: health.drops.nonzero().map(since).filter(|(_, count)| *count > 0).collect(),
-        agent_samples: agent.map_or(0, |agent| agent.samples.recent()),
-        agent_drops: agent.map_or(0, |agent| agent.drops.recent()),
+        datagrams: of(&health.datagrams),
+        flows: of(&health.flows),
+        options: of(&health.options),
+        received: of(&sequence.received),
+        lost: of(&sequence.lost),
+        disorder: of(&sequence.disorder),
+        restarts: of(&sequence.restarts),
+        absurd_durations: of(&health.absurd),
+        drops: to.nonzero().map(since).filter(|(_, count)| *count > 0).collect(),
+        agent_samples: agent.map_or(0, |agent| of(&agent.samples)),
+        agent_drops: agent.map_or(0, |agent| of(&agent.drops)),
     }
 }

@@ -1,11 +1,13 @@
 //! The sampling rates that an exporter's records are scaled by, and where they come from.
 
+use std::cmp::Reverse;
+
 use tidewall_model::{SamplingRate, Timestamp};
 
 use crate::SamplingOrigin;
 
 /// Rates remembered at most.
-const REMEMBERED: usize = 8;
+pub(super) const REMEMBERED: usize = 8;
 
 /// A rate in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +49,15 @@ impl RatesInUse {
     /// The last used first.
     pub(super) fn sorted(&self) -> Vec<RateInUse> {
         let mut all = self.0.clone();
-        all.sort_unstable_by_key(|used| (std::cmp::Reverse(used.last), used.rate, used.origin));
+        all.sort_unstable_by_key(RateInUse::order);
         all
+    }
+}
+
+impl RateInUse {
+    /// The last used first.
+    pub(super) const fn order(&self) -> (Reverse<Timestamp>, SamplingRate, SamplingOrigin) {
+        (Reverse(self.last), self.rate, self.origin)
     }
 }
 

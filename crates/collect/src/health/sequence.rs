@@ -93,6 +93,8 @@ pub(super) struct Sequence {
     stray: Stray,
     gaps: [Gap; GAPS],
     open: u8,
+    /// What was to come next when this stretch of time began, and the one before.
+    began: [Option<u32>; 2],
     pub(super) received: Tally,
     pub(super) lost: Tally,
     pub(super) gaps_seen: u64,
@@ -121,6 +123,17 @@ impl Sequence {
         for tally in [&mut self.received, &mut self.lost, &mut self.disorder, &mut self.restarts] {
             tally.turn();
         }
+        self.began = [self.next(), self.began[0]];
+    }
+
+    /// The number that comes next; nothing before the first one.
+    pub(super) fn next(&self) -> Option<u32> {
+        self.started.then_some(self.next)
+    }
+
+    /// The same when this stretch of time began, and the one before.
+    pub(super) const fn began(&self) -> [Option<u32>; 2] {
+        self.began
     }
 
     pub(super) fn unit(&self) -> SequenceUnit {

@@ -38,6 +38,11 @@ impl Tally {
     pub(super) const fn recent(&self) -> u64 {
         self.current.saturating_add(self.before)
     }
+
+    /// In this stretch of time, and in the one before.
+    pub(super) const fn halves(&self) -> [u64; 2] {
+        [self.current, self.before]
+    }
 }
 
 #[cfg(test)]

@@ -419,7 +419,7 @@ impl Asked for Desk {
             Question::Status => {
                 answers::status(&snapshot, &self.hub.roster(), self.started, self.clock.now())
             }
-            Question::Exporters => answers::exporters(&self.hub.roster()),
+            Question::Exporters => answers::exporters(&self.hub.roster(), self.clock.now()),
             Question::Hosts { top } => answers::hosts(&snapshot, *top),
             Question::Networks => answers::networks(&snapshot),
             Question::Attacks { all } => answers::attacks(&self.hub, *all),

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tidewall_capture::SourceStatistics;
+use tidewall_collect::{ExporterKey, Part};
 use tidewall_engine::AverageRates;
 use tidewall_model::{
-    AttackEvent, AttackEventKind, Direction, DropCounters, TrafficClass, TrafficCounters,
+    AttackEvent, AttackEventKind, Direction, DropCounters, Timestamp, TrafficClass, TrafficCounters,
 };
 
 use crate::exports::ExporterReport;
-use crate::live::hub::{Hub, Roster};
+use crate::live::hub::{Hub, Roster, RosterPort};
 use crate::live::snapshot::Snapshot;
 use crate::report::attack_json;
 
@@ -31,8 +32,8 @@ pub(super) fn event_line(event: &AttackEvent) -> String {
 pub(crate) fn status(
     snapshot: &Snapshot,
     roster: &Roster,
-    started: tidewall_model::Timestamp,
-    now: tidewall_model::Timestamp,
+    started: Timestamp,
+    now: Timestamp,
 ) -> Value {
     let reports: Vec<_> = roster.workers.iter().map(|w| (w, w.report())).collect();
     let mut sum = roster.left.clone();
@@ -87,19 +88,39 @@ pub(crate) fn status(
     })
 }
 
-pub(crate) fn exporters(roster: &Roster) -> Value {
-    let mut list: Vec<(String, ExporterReport)> = Vec::new();
-    for worker in &roster.workers {
-        let report = worker.report();
-        list.extend(report.exporters.into_iter().map(|e| (worker.name.clone(), e)));
+/// Each exporter of a port once, whatever number of workers hear it.
+pub(crate) fn exporters(roster: &Roster, now: Timestamp) -> Value {
+    let mut list: Vec<(ExporterKey, Value)> = Vec::new();
+    for port in &roster.ports {
+        list.extend(exporters_of(port, now));
     }
-    list.sort_by_key(|(_, exporter)| exporter.key);
-    let list = list.iter().map(|(worker, exporter)| {
-        let mut value = exporter.to_json();
-        value["worker"] = json!(worker);
-        value
-    });
-    Value::Array(list.collect())
+    list.sort_by_key(|(key, _)| *key);
+    Value::Array(list.into_iter().map(|(_, exporter)| exporter).collect())
+}
+
+fn exporters_of(port: &RosterPort, now: Timestamp) -> Vec<(ExporterKey, Value)> {
+    let reports: Vec<_> = port.workers.iter().map(|worker| (worker, worker.latest())).collect();
+    let mut parts: BTreeMap<ExporterKey, (&str, Vec<Part<'_>>)> = BTreeMap::new();
+    for (worker, report) in &reports {
+        for exporter in &report.exporters {
+            let (name, parts) = parts.entry(exporter.key).or_default();
+            *name = if parts.is_empty() { &worker.name } else { &port.name };
+            parts.push(Part { report: &exporter.health, left: false });
+        }
+    }
+    for exporter in port.left.iter() {
+        // As long as somebody knows it.
+        if let Some((_, parts)) = parts.get_mut(&exporter.key) {
+            parts.push(Part { report: &exporter.health, left: true });
+        }
+    }
+    let value = |(key, (name, parts)): (ExporterKey, (&str, Vec<Part<'_>>))| {
+        let mut value = ExporterReport::join(&key, &parts, port.workers.len(), now)?.to_json();
+        value["worker"] = json!(name);
+        value["workers"] = json!(parts.iter().filter(|part| !part.left).count());
+        Some((key, value))
+    };
+    parts.into_iter().filter_map(value).collect()
 }
 
 pub(crate) fn attacks(hub: &Hub, all: bool) -> Value {

@@ -23,19 +23,23 @@ use tracing::{error, info, warn};
 
 use super::clock::Clock;
 use super::frames::FrameTap;
-use super::hub::Roster;
+use super::hub::{Roster, RosterPort};
 use super::shards::{SharedShard, SharedShards};
 use super::sources::{OpenSite, Opened, Site, Sources};
 use super::state::{State, StateFile};
 use super::trouble::{Line, Troubles};
 use super::worker::{Adjustment, Memory, Word, Worker, WorkerReport, WorkerStatus};
 use super::{Plan, spawn};
+use crate::exports::ExporterReport;
 
 /// Time between two attempts to open a mirror again.
 const TRY_EVERY: Duration = Duration::from_secs(1);
 
 /// Time between two looks for what goes wrong: workers report once a second.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Exporters of former workers of a port that are remembered: as many as a worker knows.
+const EXPORTERS_LEFT: usize = 16_384;
 
 /// A worker looks at what it is told ten times a second.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -76,6 +80,8 @@ struct Team {
     /// When frames of AF_PACKET are taken.
     shift: Option<Arc<Shift>>,
     posts: Vec<Post>,
+    /// What workers that are no more knew of exporters.
+    left: Arc<Vec<ExporterReport>>,
     /// What was told when it could not be received from.
     told: Option<String>,
 }
@@ -88,6 +94,15 @@ struct Post {
     words: Sender<Word>,
     /// What the log was last written by.
     seen: Arc<WorkerReport>,
+}
+
+impl Team {
+    /// Remembers what workers that are no more knew of exporters.
+    fn remember(&mut self, last: Vec<WorkerReport>) {
+        let mut all = Vec::clone(&self.left);
+        all.extend(last.into_iter().flat_map(|report| report.exporters));
+        self.left = Arc::new(ExporterReport::left(&all, EXPORTERS_LEFT));
+    }
 }
 
 impl Post {
@@ -169,7 +184,7 @@ impl Crew {
     ) -> anyhow::Result<Team> {
         let OpenSite { site, sampling, port, shift, sources } = open;
         let posts = self.employ(sources, start, hire)?;
-        Ok(Team { site, sampling, port, shift, posts, told: None })
+        Ok(Team { site, sampling, port, shift, posts, left: Arc::default(), told: None })
     }
 
     /// A worker for each of the sources. When one cannot be started, none is there afterwards.
@@ -193,17 +208,23 @@ impl Crew {
         Ok(posts)
     }
 
-    /// Has workers leave, and waits for them. What they have counted stays.
-    fn dismiss(&mut self, posts: Vec<Post>) {
+    /// Has workers leave, and waits for them. What they have counted stays; gives what they said
+    /// last.
+    fn dismiss(&mut self, posts: Vec<Post>) -> Vec<WorkerReport> {
         for post in &posts {
             post.tell(Word::Leave);
         }
+        let mut last = Vec::new();
         for post in posts {
             match post.end() {
-                Ok(report) => self.left.count(&report),
+                Ok(report) => {
+                    self.left.count(&report);
+                    last.push(report);
+                }
                 Err(fault) => error!("{fault:#}"),
             }
         }
+        last
     }
 
     /// Has files of templates removed that no worker has any more, once those who are there have
@@ -266,7 +287,13 @@ impl Crew {
     /// The workers as the rest of the process sees them.
     pub(super) fn roster(&self) -> Roster {
         let workers = self.posts().map(|post| Arc::clone(&post.status)).collect();
-        Roster { workers, left: self.left.clone() }
+        let ports = self.teams.iter().filter(|team| team.site.port().is_some());
+        let ports = ports.map(|team| RosterPort {
+            name: team.site.to_string(),
+            workers: team.posts.iter().map(|post| Arc::clone(&post.status)).collect(),
+            left: Arc::clone(&team.left),
+        });
+        Roster { workers, ports: ports.collect(), left: self.left.clone() }
     }
 
     /// Their shards.
@@ -327,13 +354,17 @@ impl Crew {
         self.looked = now;
         let mut lines = Vec::new();
         for team in &mut self.teams {
-            let (place, mut falls, mut down, mut new) = (team.site.place(), 0, false, false);
-            for post in &mut team.posts {
-                let report = post.status.latest();
-                if !Arc::ptr_eq(&report, &post.seen) {
-                    self.troubles.compare(&place, &post.seen, &report);
-                    (post.seen, new) = (Arc::clone(&report), true);
-                }
+            let (place, mut falls, mut down) = (team.site.place(), 0, false);
+            let look = |post: &mut Post| {
+                let is = post.status.latest();
+                (std::mem::replace(&mut post.seen, Arc::clone(&is)), is)
+            };
+            let pairs: Vec<_> = team.posts.iter_mut().map(look).collect();
+            let new = pairs.iter().any(|(was, is)| !Arc::ptr_eq(was, is));
+            if new {
+                self.troubles.compare(&place, &pairs);
+            }
+            for (_, report) in &pairs {
                 falls = report.source.restarts.max(falls);
                 // One that has failed is told otherwise.
                 down |= report.source.down && report.failed.is_none();

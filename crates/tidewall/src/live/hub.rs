@@ -10,6 +10,7 @@ use tidewall_model::{Attack, AttackEvent, AttackEventKind};
 
 use super::snapshot::Snapshot;
 use super::worker::{WorkerReport, WorkerStatus};
+use crate::exports::ExporterReport;
 
 /// Events that a listener may be behind.
 const QUEUE: usize = 1024;
@@ -33,8 +34,21 @@ pub struct Hub {
 pub struct Roster {
     /// The workers.
     pub workers: Vec<Arc<WorkerStatus>>,
+    /// Those of them who receive export datagrams, by port.
+    pub ports: Vec<RosterPort>,
     /// What was counted by those who have left.
     pub left: WorkerReport,
+}
+
+/// The workers of one port, who may have each a part of an exporter's datagrams.
+#[derive(Clone, Debug, Default)]
+pub struct RosterPort {
+    /// What is received there: `sflow [::]:6343`.
+    pub name: String,
+    /// The workers.
+    pub workers: Vec<Arc<WorkerStatus>>,
+    /// What those who have left knew of exporters.
+    pub left: Arc<Vec<ExporterReport>>,
 }
 
 #[derive(Debug)]

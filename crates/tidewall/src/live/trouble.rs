@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidewall_collect::ExporterKey;
@@ -96,40 +97,60 @@ struct Link {
 }
 
 impl Troubles {
-    /// Takes what a worker has reported, and what it had reported before.
-    pub(super) fn compare(&mut self, place: &Place, old: &WorkerReport, new: &WorkerReport) {
-        let mut add = |what, now: u64, before: u64| {
-            if now > before {
-                let trouble = Trouble { place: place.clone(), what };
-                *self.grown.entry(trouble).or_default() += now - before;
-            }
-        };
-        let (is, was) = (&new.source, &old.source);
-        add(What::Kernel, is.dropped_by_kernel, was.dropped_by_kernel);
-        add(What::Card, is.dropped_by_interface, was.dropped_by_interface);
-        add(What::Refused, is.refused, was.refused);
-        if !place.flows {
+    /// Takes what each worker of a place had reported before, and what it has reported now.
+    pub(super) fn compare(
+        &mut self,
+        place: &Place,
+        workers: &[(Arc<WorkerReport>, Arc<WorkerReport>)],
+    ) {
+        for (old, new) in workers.iter().filter(|(old, new)| !Arc::ptr_eq(old, new)) {
+            self.compare_sources(place, old, new);
             // Frames that are no IP, or damaged, are what a mirror sees all day.
-            return;
+            if place.flows {
+                self.compare_drops(place, old, new);
+            }
         }
+        for (key, times) in restarts(workers) {
+            self.add(place, What::Anew(Some(key)), times);
+        }
+    }
+
+    fn add(&mut self, place: &Place, what: What, growth: u64) {
+        if growth > 0 {
+            let trouble = Trouble { place: place.clone(), what };
+            *self.grown.entry(trouble).or_default() += growth;
+        }
+    }
+
+    fn compare_sources(&mut self, place: &Place, old: &WorkerReport, new: &WorkerReport) {
+        let (is, was) = (&new.source, &old.source);
+        for (what, now, before) in [
+            (What::Kernel, is.dropped_by_kernel, was.dropped_by_kernel),
+            (What::Card, is.dropped_by_interface, was.dropped_by_interface),
+            (What::Refused, is.refused, was.refused),
+        ] {
+            self.add(place, what, now.saturating_sub(before));
+        }
+    }
+
+    fn compare_drops(&mut self, place: &Place, old: &WorkerReport, new: &WorkerReport) {
         let known: BTreeMap<_, _> =
             old.exporters.iter().map(|report| (report.key, report)).collect();
         let mut named = DropCounters::default();
         for exporter in &new.exporters {
             let before = known.get(&exporter.key);
-            let restarts = before.map_or(0, |before| before.health.restarts);
-            add(What::Anew(Some(exporter.key)), exporter.health.restarts, restarts);
             for (reason, count) in
                 exporter.health.drops.iter().filter(|(reason, _)| is_told(*reason))
             {
                 let before = before.map_or(0, |before| drops_of(before, *reason));
-                add(What::Unread(*reason, Some(exporter.key)), *count, before);
-                named.add(*reason, count.saturating_sub(before));
+                let growth = count.saturating_sub(before);
+                self.add(place, What::Unread(*reason, Some(exporter.key)), growth);
+                named.add(*reason, growth);
             }
         }
         for (reason, count) in new.drops.nonzero().filter(|(reason, _)| is_told(*reason)) {
             let before = old.drops.get(reason).saturating_add(named.get(reason));
-            add(What::Unread(reason, None), count, before);
+            self.add(place, What::Unread(reason, None), count.saturating_sub(before));
         }
         if let Some(sender) = new.unread {
             self.senders.insert(place.clone(), sender);
@@ -360,6 +381,28 @@ fn is_told(reason: DropReason) -> bool {
             | TooManyExporters
             | TooManyTemplates
     )
+}
+
+/// How often exporters have started anew. All workers of a port hear of it where each has a part
+/// of the datagrams, and some later than others.
+fn restarts(
+    workers: &[(Arc<WorkerReport>, Arc<WorkerReport>)],
+) -> impl Iterator<Item = (ExporterKey, u64)> {
+    let mut times: BTreeMap<ExporterKey, [u64; 2]> = BTreeMap::new();
+    for (old, new) in workers {
+        for (at, report) in [old, new].into_iter().enumerate() {
+            for ExporterReport { key, health, .. } in &report.exporters {
+                let [before, now] = times.entry(*key).or_default();
+                let count = if at == 0 { before } else { now };
+                *count = if key.protocol.has_templates() {
+                    count.saturating_add(health.restarts)
+                } else {
+                    health.restarts.max(*count)
+                };
+            }
+        }
+    }
+    times.into_iter().map(|(key, [before, now])| (key, now.saturating_sub(before)))
 }
 
 fn drops_of(exporter: &ExporterReport, reason: DropReason) -> u64 {

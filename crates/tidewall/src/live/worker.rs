@@ -54,7 +54,7 @@ pub struct WorkerReport {
     pub drops: DropCounters,
     /// How busy it is.
     pub load: Load,
-    /// Its exporters.
+    /// Its exporters, or its parts of them.
     pub exporters: Vec<ExporterReport>,
     /// Who sent the last datagram that could not be read, and what was wrong with it.
     pub unread: Option<(IpAddr, DropReason)>,
@@ -145,7 +145,7 @@ impl WorkerStatus {
     }
 
     /// The same, without a copy.
-    pub(super) fn latest(&self) -> Arc<WorkerReport> {
+    pub(crate) fn latest(&self) -> Arc<WorkerReport> {
         Arc::clone(&self.report.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 

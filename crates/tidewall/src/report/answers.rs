@@ -268,14 +268,22 @@ pub fn exporters(answer: &Value) -> String {
         let (datagrams, flows) = (number(exporter, &["datagrams"]), number(exporter, &["flows"]));
         _ = writeln!(
             out,
-            "{} {} domain {}: {}, {}, last seen {}",
+            "{} {} domain {}: {}, {}, last seen {}{}",
             text(exporter, &["exporter"]),
             text(exporter, &["protocol"]),
             number(exporter, &["domain"]),
             counted(datagrams, "datagram"),
             counted(flows, "record"),
             text(exporter, &["last_seen"]),
+            match number(exporter, &["workers"]) {
+                0 | 1 => String::new(),
+                workers => format!(", dealt to {workers} workers"),
+            },
         );
+        if exporter["compared"] == false && text(exporter, &["protocol"]) == "sflow" {
+            let not = "samples are not compared with the agent's pool and its interfaces' counters";
+            _ = writeln!(out, "    {not}: several workers have a part of them each");
+        }
         for verdict in list(&exporter["verdicts"]) {
             _ = writeln!(out, "    {}", verdict.as_str().unwrap_or_default());
         }

@@ -323,7 +323,8 @@ impl Crew {
             // The kernel numbers sockets: the last one goes first.
             while self.teams[*at].posts.len() > workers {
                 let last = self.teams[*at].posts.pop();
-                self.dismiss(last.into_iter().collect());
+                let last = self.dismiss(last.into_iter().collect());
+                self.teams[*at].remember(last);
             }
         }
     }

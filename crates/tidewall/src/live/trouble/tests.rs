@@ -20,10 +20,13 @@ fn dropped(count: u64) -> WorkerReport {
 
 /// Of a worker with exporters that have restarted so often, and sent so many broken records.
 fn exporters(list: &[(u8, u64, u64)]) -> WorkerReport {
+    exporters_of(ExportProtocol::NetflowV9, list)
+}
+
+fn exporters_of(protocol: ExportProtocol, list: &[(u8, u64, u64)]) -> WorkerReport {
     let mut report = WorkerReport::default();
     for &(number, restarts, broken) in list {
         let address = IpAddr::from([192, 0, 2, number]);
-        let protocol = ExportProtocol::NetflowV9;
         let key = ExporterKey { protocol, address, port: 0, agent: address, domain: 7 };
         let mut health = ExporterHealth::new(Timestamp(1)).summary();
         health.restarts = restarts;
@@ -36,11 +39,18 @@ fn exporters(list: &[(u8, u64, u64)]) -> WorkerReport {
 
 /// What is told when a worker's reports are looked at, one each second.
 fn told(reports: &[WorkerReport]) -> Vec<Line> {
+    told_of(&[reports])
+}
+
+/// The same of several workers of a port.
+fn told_of(workers: &[&[WorkerReport]]) -> Vec<Line> {
     let mut troubles = Troubles::default();
     let mut lines = Vec::new();
-    for (second, pair) in (0..).zip(reports.windows(2)) {
-        troubles.compare(&place(), &pair[0], &pair[1]);
-        lines.extend(troubles.tell(seconds(second)));
+    for second in 1..workers[0].len() {
+        let report = |worker: &[WorkerReport], at: usize| Arc::new(worker[at].clone());
+        let pair = |worker: &&[WorkerReport]| (report(worker, second - 1), report(worker, second));
+        troubles.compare(&place(), &workers.iter().map(pair).collect::<Vec<_>>());
+        lines.extend(troubles.tell(seconds(second as u64 - 1)));
     }
     lines
 }
@@ -101,6 +111,19 @@ fn exporters_are_named_with_their_reasons() {
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     for (line, expected) in lines.iter().zip(expected) {
         assert!(line.starts_with(&format!("netflow [::]:2055: {expected}")), "{line}");
+    }
+}
+
+#[test]
+fn a_restart_that_several_workers_hear_of_is_one() {
+    let sflow = |restarts| exporters_of(ExportProtocol::Sflow, &[(1, restarts, 0)]);
+    let rest = vec![sflow(1); 100];
+    for late in [1, 2, 20] {
+        let first = [vec![sflow(0)], rest.clone()].concat();
+        let second = [vec![sflow(0); late], rest[late - 1..].to_vec()].concat();
+        let lines = texts(told_of(&[&first, &second]));
+        assert_eq!(lines.len(), 1, "{lines:#?}");
+        assert!(lines[0].contains("domain 7) has started anew; "), "{lines:?}");
     }
 }
 

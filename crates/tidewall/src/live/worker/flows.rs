@@ -86,9 +86,9 @@ impl Collector {
         }
     }
 
-    fn exporters(&self, now: Timestamp) -> Vec<ExporterReport> {
+    fn exporters(&self) -> Vec<ExporterReport> {
         let report =
-            |(key, health): (&ExporterKey, &ExporterHealth)| ExporterReport::new(key, health, now);
+            |(key, health): (&ExporterKey, &ExporterHealth)| ExporterReport::part(key, health);
         match self {
             Self::Sflow(collector) => collector.exporters().into_iter().map(report).collect(),
             Self::Netflow(collector) => collector.exporters().map(report).collect(),
@@ -314,7 +314,7 @@ impl Feed for FlowFeed {
         WorkerReport {
             source: self.source.statistics(),
             drops: self.collector.drops(),
-            exporters: self.collector.exporters(self.clock.now()),
+            exporters: self.collector.exporters(),
             unread: self.unread,
             ..WorkerReport::default()
         }
