@@ -12,8 +12,7 @@ use super::{InterfaceReport, MissingTemplate, Numbering, RateInUse, SequenceUnit
 /// Datagrams from which something is said about loss: of fewer, the ends are too much.
 const ENOUGH: u64 = 128;
 
-/// A part of what is missing by the numbers by which they may differ from the records that came,
-/// and count records.
+/// Numbers that count records may differ from those that came by this part of what would be lost.
 const NUMBERS_RECORDS: u64 = 32;
 
 /// How the datagrams of an exporter come to the workers of a port.
@@ -40,12 +39,17 @@ pub struct Part<'a> {
 impl HealthReport {
     /// What all parts together say; nothing without any.
     pub fn join(parts: &[Part<'_>], dealing: Dealing) -> Option<Self> {
+        // A worker may know of an exporter from others, and have heard nothing of it.
+        let heard = |part: &&Part<'_>| part.report.datagrams > 0;
+        let heard: Vec<Part<'_>> = parts.iter().filter(heard).copied().collect();
+        let parts = if heard.is_empty() { parts } else { &heard };
         let newest = parts.iter().map(|part| part.report).max_by_key(|part| part.last_seen)?;
-        match (parts, dealing) {
-            ([_], Dealing::Whole | Dealing::Spread { workers: 1 }) => Some(newest.clone()),
-            (_, Dealing::Whole) => Some(Joint::new(parts, newest).sum()),
-            (_, Dealing::Spread { workers }) => Some(Joint::new(parts, newest).spread(workers)),
-        }
+        Some(match (parts, dealing) {
+            ([_], Dealing::Whole) => newest.clone(),
+            ([part], Dealing::Spread { workers: 1 }) if !part.left => newest.clone(),
+            (_, Dealing::Whole) => Joint::new(parts, newest).sum(),
+            (_, Dealing::Spread { workers }) => Joint::new(parts, newest).spread(workers),
+        })
     }
 }
 
@@ -186,7 +190,7 @@ impl<'a> Joint<'a> {
         let gone_by = self.working().map(|(report, _)| span(report)).max().unwrap_or(0);
         let told = gone_by.saturating_sub(untold);
         let counts_datagrams = joint.sequence_unit == SequenceUnit::Datagrams;
-        if counts_datagrams && numbers_records(joint, gone_by, untold) {
+        if counts_datagrams && numbers_records(joint, gone_by, told) {
             joint.numbering = Numbering::Flows;
             return;
         }
@@ -246,11 +250,13 @@ impl Stretches {
     }
 }
 
-/// Do the numbers grow as the records do, and not as the datagrams?
-const fn numbers_records(joint: &HealthReport, gone_by: u64, untold: u64) -> bool {
+/// Do the numbers that went by grow as the records do, and not as the datagrams? By the parts that
+/// were told, `told` of them should have come.
+const fn numbers_records(joint: &HealthReport, gone_by: u64, told: u64) -> bool {
     let records = joint.flows.saturating_add(joint.options);
-    let missing = gone_by.saturating_sub(joint.received);
-    missing > 0 && gone_by.abs_diff(records) <= (missing / NUMBERS_RECORDS).saturating_add(untold)
+    let missing = told.saturating_sub(joint.received);
+    let most = gone_by.saturating_add(missing / NUMBERS_RECORDS);
+    missing > 0 && told <= records && records <= most
 }
 
 /// The one that is ahead of all others, modulo 2³².

@@ -302,12 +302,23 @@ fn look_after(
         let step = live.clock.stepped_by();
         if (step - step_told).abs() > STEP {
             step_told = step;
-            warn!(
-                "the system's clock was set by {step:+.0} s; times here go on as before until the \
-                 service is started again"
-            );
+            warn!("{}", words_of_step(step));
         }
     }
+}
+
+/// The system's clock was set, and is ahead of ours by so many seconds now.
+fn words_of_step(step: f64) -> String {
+    let set = "the system's clock was set";
+    if step.abs() <= STEP {
+        return format!("{set} back to where it was: it agrees with the times here again");
+    }
+    let sense = if step > 0.0 { "ahead of" } else { "behind" };
+    format!(
+        "{set}, and is {:.0} s {sense} the times here, which go on as before until the service is \
+         started again",
+        step.abs()
+    )
 }
 
 /// Goes by the networks that are ours now, for a reason. What keeps it from that is told once.
@@ -493,5 +504,20 @@ impl HasLimits for Policy {
         self.groups.iter().any(|group| {
             !group.host.is_empty() || !group.network.is_empty() || !group.total.is_empty()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_is_told_by_what_it_is_now() {
+        let ahead = words_of_step(3600.2);
+        assert!(ahead.starts_with("the system's clock was set, and is 3600 s ahead of the times"));
+        assert!(words_of_step(-7.0).contains(" is 7 s behind the times here"));
+        for step in [-0.3, 0.0, 1.9] {
+            assert!(words_of_step(step).starts_with("the system's clock was set back to where"));
+        }
     }
 }

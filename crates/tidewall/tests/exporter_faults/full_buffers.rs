@@ -14,6 +14,9 @@ use crate::service::{Service, v5};
 const QUIET: Flow = Flow { host: 7, packets: 1, start: 0, end: 0 };
 /// Flows in a datagram of IPFIX, whose numbers count flows.
 const FLOWS: u64 = 5;
+/// Where two workers share the datagrams of an exporter, so many of its last ones may have come to
+/// the other one only, and are not called lost.
+const AT_THE_ENDS: u64 = 40;
 /// Datagrams of each protocol that the kernel is given at once: more than it keeps.
 const AT_ONCE: usize = 6000;
 
@@ -112,9 +115,11 @@ fn what_the_kernel_could_not_keep_is_counted() {
         let status = service.status();
         let dropped = ports.map(|port| account(&status, port)[1]);
         assert!(dropped.iter().all(|count| *count > 1000), "{dropped:?} {status}");
-        // Two workers share the datagrams of an agent, so that none of them sees all its numbers.
-        if workers == 1 {
-            assert_eq!(missing(&service), dropped, "{}", service.data(r#"{"ask":"exporters"}"#));
+        let tolerance = if workers == 1 { 0 } else { AT_THE_ENDS };
+        for (missing, dropped) in missing(&service).into_iter().zip(dropped) {
+            let exporters = service.data(r#"{"ask":"exporters"}"#);
+            let all = dropped - tolerance..=dropped;
+            assert!(all.contains(&missing), "{workers}: {missing} of {dropped} {exporters}");
         }
         let log = service.log();
         assert!(log.lines().count() < 20, "{log}");
