@@ -93,22 +93,20 @@ fn every_queue_of_af_xdp_has_a_worker() {
         return;
     }
     let lab = Lab::new();
-    for mode in ["native", "generic"] {
-        let mirror = "[[mirror]]\nengine = \"af_xdp\"\ninterfaces = [\"tw1\"]\n";
-        let mut service = started(&lab, &format!("{mirror}mode = \"{mode}\"\n"));
-        // A thousand flows: the sending kernel deals them to both queues.
-        lab.frame_sender().send_all(&frames());
-        counted(&mut service, COUNT.into());
-        service.wait_for("the reports", |service| {
-            records_of(&service.status(), "") == u64::from(COUNT)
-        });
-        let status = service.status();
-        for queue in ["af_xdp tw1 queue 0", "af_xdp tw1 queue 1"] {
-            assert!(records_of(&status, queue) > u64::from(COUNT) / 10, "{queue}: {status}");
-        }
-        assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
-        restored(&lab);
+    // Behind the driver veth knows the first queue only.
+    let mirror = "[[mirror]]\nengine = \"af_xdp\"\ninterfaces = [\"tw1\"]\nmode = \"native\"\n";
+    let mut service = started(&lab, mirror);
+    // A thousand flows: the sending kernel deals them to both queues.
+    lab.frame_sender().send_all(&frames());
+    counted(&mut service, COUNT.into());
+    service
+        .wait_for("the reports", |service| records_of(&service.status(), "") == u64::from(COUNT));
+    let status = service.status();
+    for queue in ["af_xdp tw1 queue 0", "af_xdp tw1 queue 1"] {
+        assert!(records_of(&status, queue) > u64::from(COUNT) / 10, "{queue}: {status}");
     }
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+    restored(&lab);
 }
 
 /// Packets that all windows together tell of while `send` sends, and afterwards until nothing comes

@@ -40,10 +40,6 @@ fn whole_life(mirror: &str, program: bool, workers: usize) {
         assert!(list.iter().all(|worker| worker["records"].as_u64() > Some(0)), "{status}");
     }
     down_and_up(&lab);
-    // libpcap gives up, and is opened again.
-    if mirror.contains("\"pcap\"") {
-        service.wait_for("the return", |service| service.log().contains("is received from again"));
-    }
     sender.send_all(&frames);
     counted(&mut service, u64::from(COUNT) * 2);
     // What was sent just before the end is counted at the end.
