@@ -199,7 +199,6 @@ fn a_quiet_link_is_seen_at_once_and_a_burst_on_it_is_whole() {
     assert_eq!(statistics(&mut sources).dropped_by_kernel, 0);
     delays.sort_unstable();
     // The median, because the machine may be busy.
-    println!("{delays:?}");
     assert!(delays[4] < Duration::from_millis(50), "{delays:?}");
 }
 
