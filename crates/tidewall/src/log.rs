@@ -1,5 +1,5 @@
-//! Log lines of the service, on standard error: for people, for journald, or as JSON; besides, where
-//! it is wished, to this machine's syslog.
+//! Log lines of the service, on standard error: for people, for journald, or as JSON; besides,
+//! where it is wished, to this machine's syslog.
 
 mod local_syslog;
 

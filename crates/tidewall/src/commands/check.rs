@@ -55,8 +55,8 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         };
         writeln!(
             io::stderr(),
-            "warning: no source, so there is nothing to receive and `tidewall run` does not start; \
-             {hint}\n"
+            "warning: no source, so there is nothing to receive and `tidewall run` does not \
+             start; {hint}\n"
         )?;
     }
     if !args.quiet {

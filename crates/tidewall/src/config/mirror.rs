@@ -66,8 +66,8 @@ table! {
         #[example = "\"auto\""]
         copy: CopyMode,
 
-        /// Frames of up to 3,840 bytes with "af_xdp" instead of 1,792, in twice the memory; longer ones
-        /// are dropped and counted.
+        /// Frames of up to 3,840 bytes with "af_xdp" instead of 1,792, in twice the memory; longer
+        /// ones are dropped and counted.
         #[example = "true"]
         large_frames: bool,
 
