@@ -237,13 +237,16 @@ impl Site {
     pub(super) fn place(&self) -> Place {
         let relief = match self {
             Self::Listen(..) => {
-                "raise `workers` or `receive_buffer` under [listen]; the kernel gives as much                  buffer as `sysctl net.core.rmem_max` says"
+                "raise `workers` or `receive_buffer` under [listen]; the kernel gives as much \
+                 buffer as `sysctl net.core.rmem_max` says"
             }
             Self::Mirror(MirrorSource::AfXdp(_), _) => {
-                "spread its frames over more receive queues (`ethtool -L`), each has a worker; or                  take fewer by `sampling` of its [[mirror]]"
+                "spread its frames over more receive queues (`ethtool -L`), each has a worker; or \
+                 take fewer by `sampling` of its [[mirror]]"
             }
             Self::Mirror(MirrorSource::AfPacket(_), _) => {
-                "raise `workers` of its [[mirror]], or take fewer frames by its `sampling` or                  `filter`"
+                "raise `workers` of its [[mirror]], or take fewer frames by its `sampling` or \
+                 `filter`"
             }
             Self::Mirror(..) => {
                 "take fewer frames by `filter` of its [[mirror]], or by the engine \"af_packet\" \
