@@ -127,9 +127,9 @@ impl Judge {
     /// The time is `now`: closes what is over, and does what waits for the end of a window.
     fn pass(&mut self, now: Timestamp) {
         self.listener.boundary = false;
-        let may = self.conductor.ends_window(now) || self.conductor.is_idle(&mut self.shards);
+        let ends = self.conductor.ends_window(now);
         if let Some(Next { policy: Some(policy), shards }) =
-            self.next.take_if(|next| may && next.policy.is_some())
+            self.next.take_if(|next| ends && next.policy.is_some())
         {
             self.adopt(policy, shards, now);
         } else {
