@@ -74,7 +74,7 @@ fn samples(bench: &mut Bench) {
         || {
             for (source, _) in &interfaces {
                 pool += 20;
-                health.agent_drops(*source, 0, pool, 1000);
+                health.agent_drops(*source, 1, 0, pool, 1000);
             }
             std::hint::black_box(&health);
         },

@@ -30,7 +30,7 @@ use tidewall_model::{DropCounters, DropReason, SamplingRate, Timestamp};
 
 use crate::{Crediting, SamplingOrigin};
 
-use agent::Agent;
+use agent::{Agent, Said};
 use clock_skew::ClockSkew;
 use interfaces::{Counters, Interfaces};
 use sampling::RatesInUse;
@@ -248,13 +248,22 @@ impl ExporterHealth {
         interfaces.counters(&counters, now, room);
     }
 
-    /// What an sFlow sample says of its source: samples dropped and packets that could have been
-    /// sampled since the agent started, and 1 packet in how many is. Once for each flow sample.
+    /// What `count` sFlow samples in a row say of their source, by the last of them: samples dropped
+    /// and packets that could have been sampled since the agent started, and 1 packet in how many
+    /// is.
     #[inline]
-    pub fn agent_drops(&mut self, source_index: u32, drops: u32, sample_pool: u32, rate: u32) {
+    pub fn agent_drops(
+        &mut self,
+        source_index: u32,
+        count: u64,
+        drops: u32,
+        sample_pool: u32,
+        rate: u32,
+    ) {
         let (room, lost) = (self.room(), self.sequence.lost.total());
         let agent = self.agent.get_or_insert_with(|| Box::new(Agent::new()));
-        agent.sample(source_index, drops, sample_pool, rate, lost, room);
+        let said = Said { count, drops, pool: sample_pool, rate };
+        agent.samples(source_index, said, lost, room);
     }
 
     /// What is wrong with this exporter, worst first; nothing when all is well.

@@ -61,7 +61,7 @@ fn second(health: &mut ExporterHealth, n: u64) {
     health.absurd_durations(1);
     for index in 0..200 {
         health.sampled(index, Some(index), Some(index + 1), 1_000_000, 1000);
-        health.agent_drops(index, n as u32, (n * 1000) as u32, 1000);
+        health.agent_drops(index, 1, n as u32, (n * 1000) as u32, 1000);
         health.interface_counters(index, n * 1000, n, n * 10, n, 1_000_000, now);
     }
 }

@@ -22,6 +22,18 @@ pub struct SourceReport {
     pub effective: Option<f32>,
 }
 
+/// What samples in a row say of their source.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Said {
+    /// So many samples.
+    pub(super) count: u64,
+    /// By the last of them: samples dropped and packets that could have been sampled since the
+    /// agent started, and 1 packet in how many is.
+    pub(super) drops: u32,
+    pub(super) pool: u32,
+    pub(super) rate: u32,
+}
+
 #[derive(Clone, Debug)]
 struct Source {
     pool: u32,
@@ -48,18 +60,12 @@ impl Agent {
         Self { sources: Table::new(), samples: Tally::default(), drops: Tally::default() }
     }
 
-    /// What a sample says of its source. `lost`: units of the exporter lost on the way so far.
+    /// What samples in a row say of their source. `lost`: units of the exporter lost on the way so
+    /// far.
     #[inline]
-    pub(super) fn sample(
-        &mut self,
-        index: u32,
-        drops: u32,
-        pool: u32,
-        rate: u32,
-        lost: u64,
-        room: usize,
-    ) {
-        self.samples.add(1);
+    pub(super) fn samples(&mut self, index: u32, said: Said, lost: u64, room: usize) {
+        let Said { count, drops, pool, rate } = said;
+        self.samples.add(count);
         let Some(source) = self.sources.get_mut(index) else {
             let new = Source::new(drops, pool, rate, lost);
             self.sources.admit(index, room, || new);
@@ -68,10 +74,10 @@ impl Agent {
         let grown = pool.wrapping_sub(source.pool);
         let dropped = drops.wrapping_sub(source.drops);
         if rate != source.announced || grown >> 31 != 0 || dropped >> 31 != 0 {
-            source.not_in_line(drops, pool, rate, lost);
+            source.not_in_line(said, lost);
             return;
         }
-        source.samples += 1;
+        source.samples += count;
         source.grown += u64::from(grown);
         (source.pool, source.drops) = (pool, drops);
         if dropped > 0 {
@@ -106,11 +112,11 @@ impl Source {
 
     /// A late sample, another rate, or an agent that restarted.
     #[cold]
-    fn not_in_line(&mut self, drops: u32, pool: u32, rate: u32, lost: u64) {
+    fn not_in_line(&mut self, Said { count, drops, pool, rate }: Said, lost: u64) {
         let behind = u64::from(self.pool.wrapping_sub(pool));
         let drops_behind = self.drops.wrapping_sub(drops) >> 31 == 0;
         if rate == self.announced && drops_behind && behind <= LATE * u64::from(rate.max(1)) {
-            self.samples += 1;
+            self.samples += count;
         } else {
             *self = Self::new(drops, pool, rate, lost);
         }
@@ -139,7 +145,12 @@ mod tests {
     fn effective(every: u32, samples: u32, start: u32) -> Option<f32> {
         let mut agent = Agent::new();
         for n in 0..samples {
-            agent.sample(3, 0, start.wrapping_add(n * every), 1000, 0, 8);
+            agent.samples(
+                3,
+                Said { count: 1, drops: 0, pool: start.wrapping_add(n * every), rate: 1000 },
+                0,
+                8,
+            );
         }
         agent.sorted()[0].effective
     }
@@ -157,23 +168,33 @@ mod tests {
     fn restarts_loss_and_late_samples_do_not_spoil_it() {
         let mut agent = Agent::new();
         for n in 0..1000 {
-            agent.sample(3, 5, 4_000_000 + n * 1000, 1000, 0, 8);
+            agent.samples(
+                3,
+                Said { count: 1, drops: 5, pool: 4_000_000 + n * 1000, rate: 1000 },
+                0,
+                8,
+            );
         }
         for n in 0..1600 {
-            agent.sample(3, 0, n * 1000, 1000, 0, 8);
+            agent.samples(3, Said { count: 1, drops: 0, pool: n * 1000, rate: 1000 }, 0, 8);
         }
         assert_eq!(agent.sorted()[0].effective, None, "restarted: the measure begins again");
-        agent.sample(3, 0, 1_600_000, 1000, 0, 8);
+        agent.samples(3, Said { count: 1, drops: 0, pool: 1_600_000, rate: 1000 }, 0, 8);
         assert_eq!(agent.sorted()[0].effective, Some(1000.0));
         for n in (1601..3300).step_by(2) {
             let lost = u64::from(n > 2000);
-            agent.sample(3, 0, (n + 1) * 1000, 1000, lost, 8);
+            agent.samples(
+                3,
+                Said { count: 1, drops: 0, pool: (n + 1) * 1000, rate: 1000 },
+                lost,
+                8,
+            );
         }
         assert_eq!(agent.sorted()[0].effective, Some(1000.0), "loss on the way is no other rate");
         let mut agent = Agent::new();
         for n in (0..2000).step_by(2) {
-            agent.sample(3, 0, (n + 1) * 1000, 1000, 0, 8);
-            agent.sample(3, 0, n * 1000, 1000, 0, 8);
+            agent.samples(3, Said { count: 1, drops: 0, pool: (n + 1) * 1000, rate: 1000 }, 0, 8);
+            agent.samples(3, Said { count: 1, drops: 0, pool: n * 1000, rate: 1000 }, 0, 8);
         }
         let found = agent.sorted()[0].effective.unwrap();
         assert!((found - 1000.0).abs() < 2.0, "every other one late: {found}");
@@ -184,7 +205,7 @@ mod tests {
     fn drops_add_up_over_sources_and_wraps() {
         let mut agent = Agent::new();
         for (index, drops) in [(1, u32::MAX), (2, 10), (1, 4), (2, 10), (2, 13), (1, 4), (2, 0)] {
-            agent.sample(index, drops, 0, 100, 0, 8);
+            agent.samples(index, Said { count: 1, drops: drops, pool: 0, rate: 100 }, 0, 8);
         }
         assert_eq!(agent.drops.total(), 5 + 3, "a restart of source 2 adds nothing");
         assert_eq!(agent.samples.total(), 7);

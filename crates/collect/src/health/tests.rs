@@ -23,7 +23,7 @@ fn one_datagram_in_a_strangers_name_gets_few_places() {
     let counters = |health: &mut ExporterHealth| {
         for index in 0..1000 {
             health.interface_counters(index, 0, 0, 0, 0, 0, START);
-            health.agent_drops(index, 0, 0, 0);
+            health.agent_drops(index, 1, 0, 0, 0);
         }
         (health.summary().interfaces.len(), health.summary().sources.len())
     };

@@ -34,6 +34,7 @@ struct Run {
     source: u32,
     input: Option<u32>,
     output: Option<u32>,
+    samples: u64,
     bytes: u64,
     packets: u64,
     /// The source's own counters, by its last sample.
@@ -246,6 +247,7 @@ impl<'a, S: FlowSink> Pass<'a, S> {
             self.run = Run { source, input, output, ..Run::default() };
         }
         let run = &mut self.run;
+        run.samples += 1;
         run.packets = run.packets.saturating_add(u64::from(sampling.get()));
         let bytes = u64::from(octets) * u64::from(sampling.get());
         run.bytes = run.bytes.saturating_add(bytes);
@@ -254,11 +256,11 @@ impl<'a, S: FlowSink> Pass<'a, S> {
 
     #[inline]
     fn end_run(&mut self) {
-        let Run { source, input, output, bytes, packets, drops, pool, rate } = self.run;
+        let Run { source, input, output, samples, bytes, packets, drops, pool, rate } = self.run;
         if packets > 0 {
             let health = &mut self.exporter.health;
             health.sampled(source, input, output, bytes, packets);
-            health.agent_drops(source, drops, pool, rate);
+            health.agent_drops(source, samples, drops, pool, rate);
         }
     }
 

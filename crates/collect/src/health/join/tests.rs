@@ -349,7 +349,7 @@ fn pools_and_counters_are_not_compared_with_a_part_of_the_samples() {
         health.flows(1);
         health.sampling(tidewall_model::SamplingRate::new(100), SamplingOrigin::Header, now);
         health.sampled(1, Some(1), None, 50_000, 100);
-        health.agent_drops(1, n / 10, n * 100, 100);
+        health.agent_drops(1, 1, n / 10, n * 100, 100);
         if n.is_multiple_of(2000) {
             let packets = u64::from(n) * 100;
             health.interface_counters(1, packets * 500, 0, packets, 0, 0, now);

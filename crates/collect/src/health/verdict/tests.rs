@@ -221,7 +221,7 @@ fn agents() {
         exporter(move |health, second| {
             for n in 0..10 {
                 let sample = second as u32 * 10 + n;
-                health.agent_drops(2, sample * drops / 100, sample * every, 1000);
+                health.agent_drops(2, 1, sample * drops / 100, sample * every, 1000);
             }
         })
     };

@@ -247,3 +247,28 @@ fn a_damaged_record_costs_only_itself() {
         assert_eq!(seen.remarks[0].0, RemarkKind::Error);
     }
 }
+
+/// Samples of one source in a row are taken together, and each counts.
+#[test]
+fn the_pool_is_compared_with_every_sample_of_a_datagram() {
+    let mut collector = SflowCollector::new(SflowSettings::default());
+    let mut pool = 0_u32;
+    for number in 0..1000_u32 {
+        let samples: Vec<_> = (0..7)
+            .map(|_| {
+                pool += 512;
+                let mut sample = flow_sample(&[ethernet_header(&frame())]);
+                sample[20..24].copy_from_slice(&pool.to_be_bytes());
+                sample
+            })
+            .collect();
+        let mut data = datagram(&samples);
+        data[16..20].copy_from_slice(&number.to_be_bytes());
+        collector.decode(&sent(&data), &mut Seen::default()).unwrap();
+    }
+    let exporters = collector.exporters();
+    let [(_, health)] = exporters[..] else { panic!("{exporters:?}") };
+    let report = health.summary();
+    assert_eq!((report.sources[0].announced, report.sources[0].effective), (512, Some(512.0)));
+    assert_eq!(health.verdicts(Timestamp(5)), []);
+}
