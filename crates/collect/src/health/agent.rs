@@ -205,7 +205,7 @@ mod tests {
     fn drops_add_up_over_sources_and_wraps() {
         let mut agent = Agent::new();
         for (index, drops) in [(1, u32::MAX), (2, 10), (1, 4), (2, 10), (2, 13), (1, 4), (2, 0)] {
-            agent.samples(index, Said { count: 1, drops: drops, pool: 0, rate: 100 }, 0, 8);
+            agent.samples(index, Said { count: 1, drops, pool: 0, rate: 100 }, 0, 8);
         }
         assert_eq!(agent.drops.total(), 5 + 3, "a restart of source 2 adds nothing");
         assert_eq!(agent.samples.total(), 7);
