@@ -144,6 +144,12 @@ impl ExporterHealth {
         }
     }
 
+    /// Is the last datagram the exporter's first one, or the first after it started anew?
+    #[inline]
+    pub fn has_started(&self) -> bool {
+        self.restarted || self.datagrams.total() == 1
+    }
+
     /// The number in the datagram's header, and by how much it will have grown in the next one
     /// (`None`: not known, because some records could not be counted).
     #[inline]

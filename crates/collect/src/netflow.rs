@@ -14,6 +14,7 @@ mod reading;
 mod remarks;
 mod sampling;
 mod saved;
+mod start;
 mod templates;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use self::clock::Clock;
 use self::compiled::Form;
 use self::reading::{Context, Reader, Tally};
 use self::sampling::SamplingTable;
+use self::start::Start;
 use crate::{
     ConfiguredSampling, Crediting, ExportDatagram, ExportProtocol, ExporterHealth, ExporterIndex,
     ExporterKey, ExporterLimits, Exporters, FlowDetail, FlowSink, FrameCollector, Remark,
@@ -77,6 +79,7 @@ struct State {
     configured: ConfiguredSampling,
     /// When it started, in milliseconds since the Unix epoch, if options data say so.
     boot_ms: Option<u64>,
+    start: Start,
 }
 
 /// Turns datagrams into records.
@@ -258,6 +261,7 @@ impl NetflowCollector {
                 sampling: SamplingTable::default(),
                 configured: rules.of(key.address),
                 boot_ms: None,
+                start: Start::default(),
             }
         };
         let at = self.exporters.find(key, now, make).ok_or(DropReason::TooManyExporters)?;
@@ -414,6 +418,14 @@ impl<S: FlowSink> SetReader<'_, S> {
     fn sets(&mut self, head: &Head, received: Timestamp, sets: Sets<'_>) {
         let health = &mut self.reader.state.health;
         health.datagram(received, Some(head.clock.exported), head.clock.uptime_ms);
+        if let Some(uptime_ms) = head.clock.uptime_ms
+            && health.has_started()
+        {
+            self.reader.state.start.note(received, uptime_ms);
+        }
+        if self.reader.state.start.is_long_ago(received) {
+            self.trust(received);
+        }
         let boot_ms = self.reader.state.boot_ms;
         let clock = Clock { boot_ms, ..head.clock };
         let context = Context { received, clock, held: false };
@@ -444,15 +456,31 @@ impl<S: FlowSink> SetReader<'_, S> {
     /// The records of a set, and their number, if it is known.
     fn records(&mut self, set: &Set<'_>, context: &Context) -> Option<u32> {
         let now = context.received;
-        if let Some(known) = self.templates.get(self.at, set.id, now) {
+        let waiting = Context { held: true, ..*context };
+        let Some(known) = self.templates.get(self.at, set.id, now) else {
+            self.reader.state.health.missing_template(set.id, now);
+            if !self.held.hold(self.at, set.id, waiting, set.body, now) {
+                self.reader.drop(DropReason::NoTemplate);
+            }
+            return None;
+        };
+        if !self.reader.state.start.doubts(known.heard) {
             return self.reader.set(set.id, &known.plan, set.body, context);
         }
-        self.reader.state.health.missing_template(set.id, now);
-        let waiting = Context { held: true, ..*context };
-        if !self.held.hold(self.at, set.id, waiting, set.body, now) {
-            self.reader.drop(DropReason::NoTemplate);
+        if self.held.hold(self.at, set.id, waiting, set.body, now) {
+            return None;
         }
-        None
+        self.trust(now);
+        let known = self.templates.get(self.at, set.id, now)?;
+        self.reader.set(set.id, &known.plan, set.body, context)
+    }
+
+    /// Goes on by the templates of before the exporter's start.
+    #[cold]
+    fn trust(&mut self, now: Timestamp) {
+        self.reader.state.start.trust();
+        let ids: Vec<u16> = self.templates.of(self.at).map(|known| known.template.id()).collect();
+        ids.into_iter().for_each(|id| self.release(id, now));
     }
 
     fn templates_of(&mut self, set: &Set<'_>, now: Timestamp) {
@@ -471,6 +499,9 @@ impl<S: FlowSink> SetReader<'_, S> {
                     match self.templates.define(self.at, template, now) {
                         Learnt::Refused(reason) => self.reader.drop(reason),
                         Learnt::New | Learnt::Changed => self.release(id, now),
+                        Learnt::Again if self.reader.state.start.is_recent() => {
+                            self.release(id, now);
+                        }
                         Learnt::Again => {}
                     }
                 }
@@ -495,12 +526,19 @@ impl<S: FlowSink> SetReader<'_, S> {
         }
     }
 
-    /// Reads the sets that waited for a template.
+    /// Reads the sets that waited for a template. Flows that waited for long would count as if all
+    /// of them had come now; what options say is true at any time.
     fn release(&mut self, id: u16, now: Timestamp) {
         let Self { at, templates, held, reader } = self;
         let Some(known) = templates.get(*at, id, now) else { return };
+        let of_flows = known.plan.plan.kind() == TemplateKind::Data;
+        let in_time = reader.settings.templates.counted_within;
         held.release(*at, id, |context, body| {
-            reader.set(id, &known.plan, body, context);
+            if of_flows && now.since(context.received) > in_time {
+                reader.drop(DropReason::TemplateLate);
+            } else {
+                reader.set(id, &known.plan, body, context);
+            }
         });
     }
 

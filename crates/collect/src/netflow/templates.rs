@@ -31,6 +31,9 @@ pub struct TemplateLimits {
     pub held_per_exporter: usize,
     /// How long they wait.
     pub held_for: Duration,
+    /// Flows that waited longer are not counted: all of them would count as if they had come when
+    /// their template did, which can look like an attack.
+    pub counted_within: Duration,
 }
 
 impl Default for TemplateLimits {
@@ -44,6 +47,7 @@ impl Default for TemplateLimits {
             held_bytes: 8 << 20,
             held_per_exporter: 256,
             held_for: Duration::from_secs(10),
+            counted_within: Duration::MAX,
         }
     }
 }

@@ -7,6 +7,7 @@ mod options;
 mod properties;
 mod restart;
 mod sampling;
+mod start;
 mod times;
 mod v5;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tidewall_collect::{
     Crediting, NetflowSettings, SamplingRule, SamplingRules, SamplingUse, SflowSettings,
+    TemplateLimits,
 };
 use tidewall_model::{Prefix, SamplingRate};
 use tidewall_wire::netflow::v5::SamplingWord;
@@ -57,6 +58,10 @@ table! {
     }
 }
 
+/// So long flows may wait for their template and still count: it makes a second's rate a tenth
+/// higher at the most.
+const TEMPLATE_WAIT: Duration = Duration::from_millis(100);
+
 /// How export datagrams are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flows {
@@ -79,9 +84,12 @@ impl Flows {
         }
     }
 
-    /// Settings of the collector of NetFlow and IPFIX.
+    /// Settings of the collector of NetFlow and IPFIX, for a detector: the flows of seconds must not
+    /// count in the moment in which their template comes.
     pub(crate) fn netflow(&self, frames: Frames) -> NetflowSettings {
+        let templates = TemplateLimits { counted_within: TEMPLATE_WAIT, ..Default::default() };
         NetflowSettings {
+            templates,
             tunnels: frames.tunnels,
             length: frames.length,
             sampling: self.sampling.clone(),

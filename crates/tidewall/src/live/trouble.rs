@@ -324,12 +324,14 @@ impl Trouble {
     }
 
     fn advice(&self) -> &'static str {
-        use DropReason::{DatagramVersion, NoTemplate, TooManyExporters, TooManyTemplates};
+        use DropReason::{
+            DatagramVersion, NoTemplate, TemplateLate, TooManyExporters, TooManyTemplates,
+        };
         match self.what {
             What::Kernel => self.place.relief,
             What::Card => "see `ethtool -S` for what it lacks",
             What::Refused => "add those that are yours to `allow` under [listen]",
-            What::Unread(NoTemplate, _) => "have templates sent once a minute",
+            What::Unread(NoTemplate | TemplateLate, _) => "have templates sent once a minute",
             What::Unread(DatagramVersion, _) => {
                 "point its senders to the port of their protocol, or keep them out by `allow` under \
                  [listen]"

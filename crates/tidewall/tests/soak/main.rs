@@ -25,10 +25,12 @@ use serde_json::Value;
 use service::Service;
 use traffic::{AT_ONCE, Sender, mean_records};
 
-/// The first rate that is tried, in datagrams a second, the step to the next one, and its length.
+/// The first rate that is tried, in datagrams a second, the step to the next one while nothing is
+/// lost, how close the limit is wanted, and for how long each rate is held.
 const FIRST_RATE: f64 = 4000.0;
 const RATE_STEP: f64 = 1.5;
-const STEP_TIME: Duration = Duration::from_secs(2);
+const CLOSE: f64 = 1.1;
+const STEP_TIME: Duration = Duration::from_secs(3);
 /// Records appear in the status so long after their datagram at the most.
 const BEHIND: Duration = Duration::from_millis(500);
 /// What was measured is shared by this.
@@ -105,22 +107,33 @@ fn settle(service: &mut Service, sender: &Sender) -> Value {
     service.status()
 }
 
-/// The highest rate of this sender without loss, in datagrams a second, and what was the limit.
+/// The highest rate of this sender without loss, in datagrams a second, and what was the limit:
+/// higher by [`RATE_STEP`] until something is lost, then by halves between the last two.
 fn capacity(service: &mut Service, sender: &mut Sender) -> (f64, &'static str) {
-    let (mut rate, mut best) = (FIRST_RATE, 0.0);
-    loop {
+    let (mut rate, mut best, mut too_much) = (FIRST_RATE, 0.0, f64::INFINITY);
+    while too_much > best * CLOSE {
         let before = account(&service.status());
         let reached = sender.run(rate, STEP_TIME, |_| ());
         let after = account(&settle(service, sender));
-        if after.lost > before.lost || after.frames_lost > before.frames_lost {
-            return (best, "the service lost something above it");
+        let is_lossless = after.lost == before.lost && after.frames_lost == before.frames_lost;
+        println!(
+            "{:.0} records/s: {}",
+            reached * mean_records(),
+            if is_lossless { "all of them" } else { "something was lost" }
+        );
+        if !is_lossless {
+            too_much = rate;
+        } else if reached < rate * 0.95 {
+            return (best.max(reached), "the sender cannot do more");
+        } else {
+            best = reached;
         }
-        best = reached;
-        if reached < rate * 0.95 {
-            return (best, "the sender cannot do more");
+        rate = if too_much.is_finite() { (best * too_much).sqrt() } else { rate * RATE_STEP };
+        if best == 0.0 {
+            break;
         }
-        rate *= RATE_STEP;
     }
+    (best, "the service lost something above it")
 }
 
 /// What is looked at once a second.

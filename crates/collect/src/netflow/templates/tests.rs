@@ -249,6 +249,7 @@ const SMALL: TemplateLimits = TemplateLimits {
     held_bytes: 0,
     held_per_exporter: 0,
     held_for: Duration::ZERO,
+    counted_within: Duration::ZERO,
 };
 
 /// The same, as plainly as can be.
