@@ -144,10 +144,16 @@ impl ExporterHealth {
         }
     }
 
-    /// Is the last datagram the exporter's first one, or the first after it started anew?
+    /// Is the last datagram the exporter's first one?
     #[inline]
-    pub fn has_started(&self) -> bool {
-        self.restarted || self.datagrams.total() == 1
+    pub fn has_one_datagram(&self) -> bool {
+        self.datagrams.total() == 1
+    }
+
+    /// Did the exporter start anew before the last datagram, by its age?
+    #[inline]
+    pub fn has_restarted(&self) -> bool {
+        self.restarted
     }
 
     /// The number in the datagram's header, and by how much it will have grown in the next one

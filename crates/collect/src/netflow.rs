@@ -418,10 +418,11 @@ impl<S: FlowSink> SetReader<'_, S> {
     fn sets(&mut self, head: &Head, received: Timestamp, sets: Sets<'_>) {
         let health = &mut self.reader.state.health;
         health.datagram(received, Some(head.clock.exported), head.clock.uptime_ms);
-        if let Some(uptime_ms) = head.clock.uptime_ms
-            && health.has_started()
-        {
-            self.reader.state.start.note(received, uptime_ms);
+        let (is_first, is_new) = (health.has_one_datagram(), health.has_restarted());
+        match head.clock.uptime_ms {
+            Some(_) if is_new => self.reader.state.start.again(received),
+            Some(uptime_ms) if is_first => self.reader.state.start.heard(received, uptime_ms),
+            _ => {}
         }
         if self.reader.state.start.is_long_ago(received) {
             self.trust(received);

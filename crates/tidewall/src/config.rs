@@ -70,7 +70,7 @@ pub use flows::Flows;
 pub use frames::Frames;
 pub use listen::{CONTROL_SOCKET, Listen, LogLevel, Pinning, Service};
 pub use mirror::{Mirror, MirrorSource};
-pub use plan::describe;
+pub use plan::{describe, networks_besides};
 pub(crate) use quantity::parse_duration;
 pub use table::{Key, Shape, Table};
 

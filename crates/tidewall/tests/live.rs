@@ -475,25 +475,99 @@ fn the_pid_file_of_fastnetmon_is_written_when_its_option_asks() {
     }
 }
 
+/// FastNetMon's configuration and its lists are read again like ours.
+#[test]
+fn a_reload_reads_the_lists_of_fastnetmon_again() {
+    let mut service = Service::prepared();
+    let file = service.path("fastnetmon.conf");
+    let write = |name: &str, text: &str| fs::write(service.path(name), text).unwrap();
+    let conf = |more: &str| {
+        format!(
+            "enable_ban = off\nmonitor_local_ip_addresses = off\nnetflow = on\n\
+             netflow_host = 127.0.0.1\nnetflow_port = {}\nnetworks_list_path = {}\n\
+             white_list_path = {}\n{more}",
+            service.netflow,
+            service.path("networks_list").display(),
+            service.path("networks_whitelist").display(),
+        )
+    };
+    write("networks_list", "203.0.113.0/24\n");
+    write("networks_whitelist", "");
+    write("fastnetmon.conf", &conf(""));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidewall"));
+    command.args(["run", "--config"]).arg(&file).arg("--control");
+    command.arg(service.path("control.sock"));
+    service.child = command.stderr(fs::File::create(service.path("log")).unwrap()).spawn().unwrap();
+    service.wait_for("the socket", |service| service.ask(service::STATUS).is_ok());
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = service.netflow;
+    let send = |number| {
+        socket.send_to(&service::v5(number, 100_000, 1, 7), ("127.0.0.1", port)).unwrap();
+    };
+    let hosts = |service: &Service| -> Vec<String> {
+        let list = service.data(r#"{"ask":"hosts"}"#);
+        let list = list.as_array().unwrap().iter();
+        list.map(|host| host["host"].as_str().unwrap().to_owned()).collect()
+    };
+    let reload = |service: &Service| service.data(RELOAD)["reloaded"].as_str().unwrap().to_owned();
+    (0..10).for_each(send);
+    service.wait_for("the flows", |service| service.status()["records"]["received"] == 10);
+    assert_eq!(reload(&service), "reloaded: nothing new");
+    // Only the lists change.
+    for (list, text) in
+        [("networks_list", "192.0.2.0/24\n"), ("networks_whitelist", "192.0.2.9/32\n")]
+    {
+        fs::write(service.path(list), text).unwrap();
+        assert_eq!(reload(&service), "reloaded: networks and limits", "{list}");
+    }
+    assert!(hosts(&service).is_empty(), "{:?}", hosts(&service));
+    (10..30).for_each(send);
+    service.wait_for("the host", |service| hosts(service) == ["192.0.2.7"]);
+    // What is wrong changes nothing.
+    let good = conf("");
+    for wrong in ["netflow_host = router\n", "mirror_afpacket = on\nmirror_afxdp = on\n"] {
+        fs::write(&file, format!("{good}{wrong}interfaces = lo\n")).unwrap();
+        let answer = service.ask(RELOAD).unwrap();
+        assert_eq!(answer["ok"], false, "{answer}");
+        assert!(answer["error"].as_str().unwrap().contains("fastnetmon.conf"), "{answer}");
+    }
+    fs::write(&file, good).unwrap();
+    assert_eq!(reload(&service), "reloaded: nothing new");
+    fs::write(service.path("networks_list"), "192.0.2.0/24\n203.0.113.0/24\n").unwrap();
+    let told = |service: &Service| service.log().matches("reloaded: networks and limits").count();
+    let before = told(&service);
+    let id = service.child.id().to_string();
+    assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+    service.wait_for("the line", |service| told(service) > before);
+    assert_eq!(service.source("received"), 30);
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+}
+
 #[test]
 fn an_answer_that_is_followed_comes_again() {
     let service = Service::start(LIMITS);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tidewall"))
-        .args(["status", "--follow", "--json", "--control"])
-        .arg(service.path("control.sock"))
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
-    let [first, second] = [(); 2].map(|()| {
-        let status: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-        status["now"].as_str().unwrap().to_owned()
-    });
-    // Times of one form are in order as texts.
-    assert!(second > first, "{first} {second}");
-    // Nobody reads any more: it ends by itself.
-    drop(lines);
-    assert!(child.wait().unwrap().success());
+    for command in ["status", "exporters", "hosts", "networks", "attacks"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tidewall"))
+            .args([command, "--follow", "--json", "--control"])
+            .arg(service.path("control.sock"))
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+        let [first, second] = [(); 2].map(|()| {
+            serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).expect(command)
+        });
+        if command == "status" {
+            // Times of one form are in order as texts.
+            let time = |status: &Value| status["now"].as_str().unwrap().to_owned();
+            assert!(time(&second) > time(&first), "{first} {second}");
+        } else {
+            assert!(first.is_array() && second.is_array(), "{command}: {first} {second}");
+        }
+        // Nobody reads any more: it ends by itself.
+        drop(lines);
+        assert!(child.wait().unwrap().success());
+    }
 }
 
 #[test]

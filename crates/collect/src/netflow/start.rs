@@ -12,6 +12,10 @@ use tidewall_model::Timestamp;
 
 /// For so long templates of before the start are in doubt: exporters send theirs at once.
 const DOUBT: Duration = Duration::from_secs(2);
+/// An age that is compared with our clock may be wrong by so much and by this part of it:
+/// datagrams wait, and clocks drift.
+const SLACK: Duration = Duration::from_secs(5);
+const DRIFT: u32 = 1024;
 /// Starts within so long of another one are not believed. Line cards that share an address and a
 /// source id take turns with their ages, and an age may be written in another unit.
 const APART: Duration = Duration::from_mins(10);
@@ -27,11 +31,20 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// A datagram that was received now is the first of its exporter, or the first after a start,
-    /// which was so many milliseconds ago.
-    pub(super) fn note(&mut self, now: Timestamp, uptime_ms: u32) {
+    /// The exporter's age fell just now.
+    pub(super) fn again(&mut self, now: Timestamp) {
+        self.note(now, now);
+    }
+
+    /// An exporter of this age in milliseconds is heard for the first time. Its templates may be
+    /// known from before our own start.
+    pub(super) fn heard(&mut self, now: Timestamp, uptime_ms: u32) {
+        let age = Duration::from_millis(uptime_ms.into());
+        self.note(now, now - age - SLACK - age / DRIFT);
+    }
+
+    fn note(&mut self, now: Timestamp, since: Timestamp) {
         if now >= self.next {
-            let since = now - Duration::from_millis(uptime_ms.into());
             *self = Self { since, until: now + DOUBT, next: now + APART };
         }
     }
@@ -73,29 +86,36 @@ mod tests {
     fn what_was_heard_before_it_is_in_doubt_for_a_while() {
         let mut start = Start::default();
         assert!(!start.doubts(Timestamp::ZERO) && !start.is_long_ago(NOW), "none is known");
-        start.note(NOW, 60_000);
-        let heard = |before| Timestamp(NOW.0 - before * 1_000_000_000);
-        assert!(start.doubts(heard(61)) && !start.doubts(heard(60)) && !start.doubts(NOW));
+        start.again(NOW);
+        assert!(start.doubts(NOW - Duration::from_nanos(1)) && !start.doubts(NOW));
         assert!(!start.is_long_ago(after(1)) && start.is_long_ago(after(2)));
         start.trust();
-        assert!(!start.doubts(heard(61)) && !start.is_long_ago(after(2)));
+        assert!(!start.doubts(Timestamp(1)) && !start.is_long_ago(after(2)));
+    }
+
+    #[test]
+    fn of_an_exporter_that_was_not_heard_before_its_age_says_when_it_was() {
+        let mut start = Start::default();
+        start.heard(NOW, 1_024_000);
+        let before = |seconds| NOW - Duration::from_secs(seconds);
+        assert!(start.doubts(before(1031)) && !start.doubts(before(1030)));
     }
 
     #[test]
     fn starts_in_a_row_are_believed_once() {
         let mut start = Start::default();
-        start.note(NOW, 0);
+        start.again(NOW);
         start.trust();
-        start.note(after(599), 0);
+        start.again(after(599));
         assert!(!start.doubts(NOW));
-        start.note(after(600), 0);
+        start.again(after(600));
         assert!(start.doubts(after(599)) && !start.doubts(after(600)));
     }
 
     #[test]
     fn an_age_beyond_all_time_doubts_nothing() {
         let mut start = Start::default();
-        start.note(Timestamp(1), u32::MAX);
+        start.heard(Timestamp(1), u32::MAX);
         assert!(!start.doubts(Timestamp::ZERO) && !start.is_recent());
     }
 }

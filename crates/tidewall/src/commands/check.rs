@@ -40,7 +40,8 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
             None => "add `networks = [\"192.0.2.0/24\"]` at the top of the file",
             Some(_) => "write them to the networks list, one on each line",
         };
-        writeln!(io::stderr(), "warning: no networks, so nothing is ours to watch; {hint}\n")?;
+        let instead = config::networks_besides(&loaded);
+        writeln!(io::stderr(), "warning: no networks: `tidewall run` watches {instead}; {hint}\n")?;
     }
     if loaded.listen.sflow.is_empty()
         && loaded.listen.netflow.is_empty()

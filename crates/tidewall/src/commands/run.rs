@@ -1,6 +1,6 @@
 //! `tidewall run`: the service.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tidewall_engine::Policy;
 use tidewall_model::{AttackEvent, AttackEventKind, Prefix, Timestamp};
 use tracing::{error, info, warn};
 
-use crate::config::{self, Loaded, Style};
+use crate::config::{self, Loaded, Severity, Style};
 use crate::control::{Asked, Question, Rights, Server, SharedRights, Socket, answer as answers};
 use crate::live::clock::Clock;
 use crate::live::hub::Hub;
@@ -84,13 +84,25 @@ enum Message {
     Addresses,
 }
 
-/// Runs the command.
+/// Runs the command. Whoever reads JSON is told in JSON why it ended.
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    serve_to_the_end(args).or_else(|error| {
+        if args.log != LogFormat::Json {
+            return Err(error);
+        }
+        log::start(args.log, &config::Service::default());
+        error!("{error:#}");
+        Ok(ExitCode::from(2))
+    })
+}
+
+fn serve_to_the_end(args: &RunArgs) -> anyhow::Result<ExitCode> {
     // Before there is anything large, and while there is one thread.
     memory::return_large_allocations();
     privileges::keep_rights_to_ourselves()?;
     let Some(loaded) = load(args)? else { return Ok(ExitCode::from(2)) };
     log::start(args.log, &loaded.service);
+    tell_warnings(&loaded)?;
     let service = loaded.service.clone();
     let pid_file = pid_file(args, &loaded).as_deref().map(PidFile::claim).transpose()?;
     let listed = AddressFile::default().go_on_with(loaded.openvz_addresses.as_deref());
@@ -169,16 +181,34 @@ fn open_control(path: &Path, ours: &mut Vec<PathBuf>) -> Option<Socket> {
 fn load(args: &RunArgs) -> anyhow::Result<Option<Loaded>> {
     let Some(file) = &args.config else { return Ok(Some(Loaded::default())) };
     match config::load(file) {
-        Ok(loaded) => {
-            let warnings = config::render(&loaded.warnings, Style::for_stderr());
-            write!(io::stderr(), "{warnings}")?;
-            Ok(Some(loaded))
+        Ok(loaded) => Ok(Some(loaded)),
+        Err(errors) if args.log == LogFormat::Json => {
+            log::start(args.log, &config::Service::default());
+            match errors.diagnostics() {
+                [] => error!("{errors}"),
+                list => list.iter().for_each(|line| match line.severity {
+                    Severity::Error => error!("{}", line.one_line()),
+                    Severity::Warning => warn!("{}", line.one_line()),
+                }),
+            }
+            Ok(None)
         }
         Err(errors) => {
             write!(io::stderr(), "{}", errors.render(Style::for_stderr()))?;
             Ok(None)
         }
     }
+}
+
+/// What is probably not meant as it is written: drawn for people at a terminal, a line each for
+/// whatever reads the log.
+fn tell_warnings(loaded: &Loaded) -> io::Result<()> {
+    if io::stderr().is_terminal() {
+        let warnings = config::render(&loaded.warnings, Style::for_stderr());
+        return write!(io::stderr(), "{warnings}");
+    }
+    loaded.warnings.iter().for_each(|warning| warn!("{}", warning.one_line()));
+    Ok(())
 }
 
 /// Where the process's number goes.
@@ -356,9 +386,7 @@ fn reload(args: &RunArgs, running: &mut Running) -> Result<String, String> {
     ]);
     let new = config::load(file).map_err(|errors| errors.render(Style::Plain));
     let result = new.and_then(|new| {
-        for warning in &new.warnings {
-            warn!("{warning}");
-        }
+        new.warnings.iter().for_each(|warning| warn!("{}", warning.one_line()));
         let Running { live, responder, rights, loaded, listed, .. } = running;
         let told = |error: anyhow::Error| format!("{error:#}");
         let file = listed.go_on_with(new.openvz_addresses.as_deref());

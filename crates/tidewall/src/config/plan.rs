@@ -20,7 +20,7 @@ const ROWS: usize = 50;
 pub fn describe(loaded: &Loaded) -> String {
     let mut text = String::new();
     let policy = &loaded.policy;
-    networks(&mut text, policy);
+    networks(&mut text, loaded);
     groups(&mut text, &policy.groups);
     limits(&mut text, &policy.groups);
     whitelist(&mut text, policy);
@@ -33,12 +33,30 @@ pub fn describe(loaded: &Loaded) -> String {
     text
 }
 
-fn networks(text: &mut String, policy: &Policy) {
-    _ = writeln!(text, "Networks ({})", policy.networks.len());
-    if policy.networks.is_empty() {
+fn networks(text: &mut String, loaded: &Loaded) {
+    let networks = &loaded.policy.networks;
+    _ = writeln!(text, "Networks ({})", networks.len());
+    prefixes(text, networks);
+    if networks.is_empty() {
         _ = writeln!(text, "  none: a replay guesses the busiest destination network");
     }
-    prefixes(text, &policy.networks);
+    if networks.is_empty() || loaded.own_addresses || loaded.openvz_addresses.is_some() {
+        _ = writeln!(text, "  the service: {}", networks_besides(loaded));
+    }
+}
+
+/// What the service takes for ours besides the networks of the configuration, or without any.
+pub fn networks_besides(loaded: &Loaded) -> String {
+    let listed = loaded
+        .openvz_addresses
+        .as_ref()
+        .map(|file| format!("the addresses that {} lists", file.display()));
+    match (loaded.own_addresses, listed) {
+        (true, None) => "this machine's own addresses".to_owned(),
+        (true, Some(listed)) => format!("this machine's own addresses and {listed}"),
+        (false, Some(listed)) => listed,
+        (false, None) => "the networks that this machine has addresses in".to_owned(),
+    }
 }
 
 fn prefixes(text: &mut String, list: &[Prefix]) {

@@ -15,8 +15,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use tidewall::config::fastnetmon::{self, keys};
-use tidewall::config::{self, ConfigErrors, Diagnostic, Loaded, LogLevel, Severity, Style};
+use tidewall::config::{
+    self, ConfigErrors, Diagnostic, Loaded, LogLevel, MirrorSource, Severity, Style,
+};
 use tidewall_actions::Config;
+use tidewall_capture::af_packet::{AfPacketConfig, FanoutMode};
+use tidewall_capture::af_xdp::{AfXdpConfig, CopyMode, XdpMode};
+use tidewall_capture::pcap_live::PcapConfig;
 use tidewall_engine::{Limits, Policy};
 use tidewall_model::{Metric, Prefix, TrafficClass, Unit};
 use tidewall_wire::frame::LengthMode;
@@ -323,6 +328,13 @@ fn detection_follows_both_switches() {
     assert_eq!(names(&v6), [group("global", true), group("a", false), group("ipv4-off", false)]);
     assert!(both.detection.enabled && v4.detection.enabled && v6.detection.enabled);
     assert!(!policy("off", "off").detection.enabled);
+    // The machine's addresses and what a container has may be IPv6 ones where no network is.
+    let only_v4 = files(&[NETWORKS]);
+    let text = format!("enable_ban = on\nenable_ban_ipv6 = off\n{limits}");
+    let loaded = good(&text, &only_v4);
+    assert!(loaded.own_addresses);
+    assert_eq!(names(&loaded.policy), names(&v4));
+    assert_same(&text, &only_v4);
     // Missing is off, and said.
     let loaded = good("threshold_pps = 5\n", &networks);
     assert!(!loaded.policy.detection.enabled);
@@ -468,6 +480,48 @@ fn sources_are_the_same_after_an_import() {
 }
 
 #[test]
+fn sources_are_what_is_written() {
+    let files = files(&[NETWORKS]);
+    let sources = |lines: &str| {
+        let loaded = good(&format!("{QUIET}interfaces = eth0\n{lines}\n"), &files);
+        loaded.mirrors.into_iter().map(|m| (m.source, m.sampling.get())).collect::<Vec<_>>()
+    };
+    for (word, mode) in [
+        ("", FanoutMode::Cpu),
+        ("cpu", FanoutMode::Cpu),
+        ("hash", FanoutMode::Hash),
+        ("lb", FanoutMode::RoundRobin),
+        ("rollover", FanoutMode::Rollover),
+        ("queue_mapping", FanoutMode::QueueMapping),
+        ("random", FanoutMode::Random),
+    ] {
+        let mut wanted = AfPacketConfig::new("eth0");
+        wanted.fanout.mode = mode;
+        let lines = format!("mirror_afpacket = on\nmirror_af_packet_fanout_mode = {word}");
+        assert_eq!(sources(&lines), [(MirrorSource::AfPacket(wanted), 1)], "{word}");
+    }
+    let sampled = sources("mirror_afpacket = on\nmirror_af_packet_custom_sampling_rate = 50");
+    assert_eq!(sampled[0].1, 50);
+    for (lines, mode, copy, promiscuous) in [
+        ("", XdpMode::Auto, CopyMode::Auto, false),
+        ("force_native_mode_xdp = on", XdpMode::Native, CopyMode::Auto, false),
+        ("zero_copy_xdp = on", XdpMode::Auto, CopyMode::ZeroCopy, false),
+        ("xdp_set_promisc = on", XdpMode::Auto, CopyMode::Auto, true),
+    ] {
+        let wanted = AfXdpConfig { mode, copy, promiscuous, ..AfXdpConfig::new("eth0") };
+        let lines = format!("mirror_afxdp = on\n{lines}");
+        assert_eq!(sources(&lines), [(MirrorSource::AfXdp(wanted), 1)], "{lines}");
+    }
+    let pcap = |device: &str| MirrorSource::Pcap(PcapConfig::new(device));
+    let netmap = sources("mirror_netmap = on\nnetmap_sampling_ratio = 7");
+    assert_eq!(netmap, [(pcap("netmap:eth0"), 7)]);
+    assert_eq!(sources("pcap = on"), [(pcap("eth0"), 1)]);
+    let text = format!("{QUIET}netflow = on\nnetflow_port = 2055\nnetflow_sampling_ratio = 1000\n");
+    let sampling = good(&text, &files).flows.sampling.of("192.0.2.9".parse().unwrap());
+    assert_eq!((sampling.over, sampling.fallback.map(|rate| rate.get())), (None, Some(1000)));
+}
+
+#[test]
 fn an_engine_listens_where_it_is_told_or_not_at_all() {
     let files = files(&[NETWORKS]);
     for (key, value) in [
@@ -578,7 +632,7 @@ fn the_commands_read_and_print_it() {
     // Without its lists it has no networks.
     let empty = tempfile::tempdir().unwrap();
     let (_, _, said) = run(&["check", "-q", &conf, "--root", empty.path().to_str().unwrap()]);
-    assert!(said.contains("write them to the networks list"), "{said}");
+    assert!(said.contains("watches this machine's own addresses; write them to"), "{said}");
     assert!(!said.contains("no source"), "{said}");
     // No engine is on, or none that has where to listen.
     let bare = empty.path().join("bare.conf");

@@ -99,7 +99,7 @@ fn ages_that_take_turns_cost_no_more_than_one_wait() {
 
 #[test]
 fn templates_of_a_file_are_in_doubt_when_their_exporter_is_younger() {
-    for (uptime_ms, flows) in [(59_000, 0), (61_000, 1)] {
+    for (uptime_ms, flows) in [(54_000, 0), (56_000, 1)] {
         let mut before = Desk::new();
         before.take(&aged(UPTIME, &[of_template(&BASIC)])).unwrap();
         let image = before.collector.save();

@@ -136,9 +136,13 @@ impl Key {
         }
     }
 
-    /// Does it act on, send to or answer others? Then a switch that FastNetMon reads as off stays
-    /// off, whatever was meant.
+    /// Does it act on, send to or answer others, or take frames from them? Then a switch that
+    /// FastNetMon reads as off stays off, whatever was meant.
     pub fn is_outward(&self) -> bool {
+        // What AF_XDP takes does not reach the machine, which may be reached by that interface.
+        if self.name == "mirror_afxdp" {
+            return true;
+        }
         match self.standing {
             Waits(feature) | Starts(feature) => feature.is_outward(),
             Maps(path) => {

@@ -275,10 +275,10 @@ impl Found<'_> {
             (false, true) => (Family::V4, "ipv4-off", "0.0.0.0/0"),
             _ => return,
         };
-        // Without networks they come from elsewhere, and may be of either version.
+        // The machine's addresses and those of containers may be of either version, and so may be
+        // what `--network` says.
         let Ok(all) = all.parse::<Prefix>() else { return };
-        let taken = groups.iter().any(|group| group.prefixes.contains(&all));
-        if taken || !(ours(family) || self.networks.is_empty()) {
+        if groups.iter().any(|group| group.prefixes.contains(&all)) {
             return;
         }
         let mut name = name.to_owned();
