@@ -31,6 +31,6 @@ pub use health::{
     SourceReport, Verdict, Way,
 };
 pub use netflow::{FirewallEvents, NetflowCollector, NetflowSettings, TemplateLimits};
-pub use sampling::{ConfiguredSampling, SamplingRule, SamplingRules, SamplingUse};
+pub use sampling::{ConfiguredSampling, Protocols, SamplingRule, SamplingRules, SamplingUse};
 pub use sflow::{SflowCollector, SflowCounts, SflowSettings};
 pub use spread::{Crediting, Spreader};

@@ -139,7 +139,7 @@ impl NetflowCollector {
         crediting: Crediting,
     ) {
         for (key, state) in self.exporters.states_mut() {
-            state.configured = sampling.of(key.address);
+            state.configured = sampling.of(key.address, key.protocol);
             state.health.credited(crediting);
         }
         self.settings = NetflowSettings { sampling, v5_word, crediting, ..self.settings.clone() };
@@ -259,7 +259,7 @@ impl NetflowCollector {
             State {
                 health,
                 sampling: SamplingTable::default(),
-                configured: rules.of(key.address),
+                configured: rules.of(key.address, key.protocol),
                 boot_ms: None,
                 start: Start::default(),
             }

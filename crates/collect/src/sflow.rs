@@ -114,7 +114,7 @@ impl SflowCollector {
     /// Goes on by other rates of the configuration, for known exporters too.
     pub fn set_sampling(&mut self, rules: SamplingRules) {
         for (key, exporter) in self.exporters.states_mut() {
-            exporter.sampling = rules.of(key.address);
+            exporter.sampling = rules.of(key.address, key.protocol);
         }
         self.sampling = rules;
     }
@@ -140,8 +140,10 @@ impl SflowCollector {
             domain: parsed.sub_agent,
         };
         let sampling = &self.sampling;
-        let make =
-            || Exporter { health: ExporterHealth::new(received), sampling: sampling.of(from) };
+        let make = || Exporter {
+            health: ExporterHealth::new(received),
+            sampling: sampling.of(from, ExportProtocol::Sflow),
+        };
         let found = self.exporters.find(&key, received, make);
         let Some(exporter) = found.and_then(|at| self.exporters.get_mut(at)) else {
             return Err(self.refuse(DropReason::TooManyExporters));

@@ -2,7 +2,7 @@
 //! same input gives the same [`Outcome`], whatever the number of shards and the size of batches.
 
 use thiserror::Error;
-use tidewall_collect::FrameCollector;
+use tidewall_collect::{FrameCollector, Protocols};
 use tidewall_engine::{Dealing, Engine, EngineStats, Policy};
 use tidewall_model::{
     Attack, Count, DropCounters, FlowRecord, Prefix, SamplingRate, Timestamp, TrafficCounters,
@@ -273,7 +273,7 @@ fn collectors(settings: &Settings) -> Collectors {
     let collector = FrameCollector::new(frames.tunnels, frames.length, settings.sampling);
     let mut flows = settings.flows.clone();
     if settings.sampling != SamplingRate::ONE {
-        flows.sampling.set_fallback(settings.sampling);
+        flows.sampling.set_fallback(settings.sampling, Protocols::ALL);
     }
     Collectors::new(collector, Exports::new(&flows, frames))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidewall_model::{Address, Family, FlowRecord, Forwarding, SamplingRate, TcpFlags, Timestamp};
 
 use super::*;
-use crate::{FlowDetail, FlowNote, SamplingOrigin, SamplingRule, SamplingUse};
+use crate::{FlowDetail, FlowNote, Protocols, SamplingOrigin, SamplingRule, SamplingUse};
 
 mod build;
 mod hostile;
@@ -168,6 +168,7 @@ fn records_are_numbered_and_timed_as_they_come() {
 fn a_rate_from_the_sample_or_from_the_configuration() {
     let rule = |rate, when| SamplingRule {
         exporters: "192.0.2.0/24".parse().unwrap(),
+        protocols: Protocols::ALL,
         rate: SamplingRate::new(rate),
         when,
     };

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tidewall_collect::{
-    Crediting, NetflowSettings, SamplingRule, SamplingRules, SamplingUse, SflowSettings,
-    TemplateLimits,
+    Crediting, ExportProtocol, NetflowSettings, Protocols, SamplingRule, SamplingRules,
+    SamplingUse, SflowSettings, TemplateLimits,
 };
 use tidewall_model::{Prefix, SamplingRate};
 use tidewall_wire::netflow::v5::SamplingWord;
@@ -47,6 +47,10 @@ table! {
         /// Addresses that their datagrams come from.
         #[example = "[\"192.0.2.1/32\", \"2001:db8:1::/64\"]"]
         exporters: Vec<Typed<Prefix>>,
+
+        /// What they speak, "sflow", "netflow5", "netflow9" or "ipfix"; without it any of them.
+        #[example = "[\"netflow9\", \"ipfix\"]"]
+        protocols: Vec<Typed<ExportProtocol>>,
 
         /// They look at one packet in so many.
         #[example = "1000"]
@@ -127,6 +131,13 @@ impl FromToml for SamplingUse {
     }
 }
 
+impl FromToml for ExportProtocol {
+    fn from_toml(value: &DeValue<'_>, at: &Place, sink: &mut Sink) -> Option<Self> {
+        let all = [Self::Sflow, Self::NetflowV5, Self::NetflowV9, Self::Ipfix];
+        word(value, &all.map(|protocol| (protocol.name(), protocol)), at, sink)
+    }
+}
+
 impl FlowsTable {
     /// What it means.
     pub(super) fn resolve(&self, sink: &mut Sink) -> Flows {
@@ -170,8 +181,16 @@ impl SamplingTable {
         };
         let when = self.when.as_ref().map_or(SamplingUse::Fallback, |typed| typed.value);
         let rate = SamplingRate::new(rate.value);
+        let protocols = match &self.protocols {
+            Some(list) if list.value.is_empty() => {
+                sink.error_fix(&list.at, "no protocol is named", "name one, or remove the line");
+                return;
+            }
+            Some(list) => list.value.iter().map(|typed| typed.value).collect(),
+            None => Protocols::ALL,
+        };
         for exporters in exporters.value.iter().map(|typed| typed.value) {
-            rules.push(SamplingRule { exporters, rate, when });
+            rules.push(SamplingRule { exporters, protocols, rate, when });
         }
     }
 }

@@ -22,8 +22,9 @@ use tidewall_actions::Config;
 use tidewall_capture::af_packet::{AfPacketConfig, FanoutMode};
 use tidewall_capture::af_xdp::{AfXdpConfig, CopyMode, XdpMode};
 use tidewall_capture::pcap_live::PcapConfig;
+use tidewall_collect::ExportProtocol;
 use tidewall_engine::{Limits, Policy};
-use tidewall_model::{Metric, Prefix, TrafficClass, Unit};
+use tidewall_model::{Metric, Prefix, SamplingRate, TrafficClass, Unit};
 use tidewall_wire::frame::LengthMode;
 
 use warnings::{NETWORKS, QUIET};
@@ -517,8 +518,11 @@ fn sources_are_what_is_written() {
     assert_eq!(netmap, [(pcap("netmap:eth0"), 7)]);
     assert_eq!(sources("pcap = on"), [(pcap("eth0"), 1)]);
     let text = format!("{QUIET}netflow = on\nnetflow_port = 2055\nnetflow_sampling_ratio = 1000\n");
-    let sampling = good(&text, &files).flows.sampling.of("192.0.2.9".parse().unwrap());
-    assert_eq!((sampling.over, sampling.fallback.map(|rate| rate.get())), (None, Some(1000)));
+    let rules = good(&text, &files).flows.sampling;
+    let of = |protocol| rules.of("192.0.2.9".parse().unwrap(), protocol).fallback;
+    let thousand = Some(SamplingRate::new(1000));
+    assert_eq!([ExportProtocol::NetflowV9, ExportProtocol::Ipfix].map(of), [thousand; 2]);
+    assert_eq!([ExportProtocol::NetflowV5, ExportProtocol::Sflow].map(of), [None; 2]);
 }
 
 #[test]

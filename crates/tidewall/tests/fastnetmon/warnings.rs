@@ -53,12 +53,6 @@ const WARNINGS: &[(&str, &str, usize, &str)] = &[
     ("netflow_host = 192.0.2.1:2055", "netflow_host", 4, "not an IP address"),
     ("netflow_host = 127.0.0.1 # mgmt", "netflow_host", 4, "here it is `127.0.0.1`"),
     ("sflow = on\nsflow_port = 1\nsflow_host =", "sflow_host", 6, "all IPv4 addresses"),
-    (
-        "netflow = on\nnetflow_port = 2055\nnetflow_sampling_ratio = 1000",
-        "netflow_sampling_ratio",
-        6,
-        "NetFlow v5 and sFlow",
-    ),
     ("networks_list_path =", "networks_list_path", 4, "reads no list"),
     ("white_list_path =", "white_list_path", 4, "reads no list"),
     ("mirror_afxdp = on\ninterfaces = eth0,eth1", "mirror_afxdp", 4, "eth0, eth1"),

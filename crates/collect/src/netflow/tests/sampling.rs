@@ -1,7 +1,7 @@
 //! Sampling rates: where they are learnt, and which one holds.
 
 use super::*;
-use crate::{SamplingRule, SamplingUse};
+use crate::{Protocols, SamplingRule, SamplingUse};
 
 const SAMPLER: Spec = (48, 2);
 const INPUT: Spec = (10, 4);
@@ -160,7 +160,8 @@ fn domain_zero_speaks_for_the_whole_exporter() {
 fn the_configuration_comes_first_and_last() {
     let configured = |when, rate| {
         let exporters = "192.0.2.0/24".parse().unwrap();
-        let rules = vec![SamplingRule { exporters, rate: SamplingRate::new(rate), when }];
+        let (protocols, rate) = (Protocols::ALL, SamplingRate::new(rate));
+        let rules = vec![SamplingRule { exporters, protocols, rate, when }];
         let sampling = SamplingRules::new(rules);
         Desk::with(NetflowSettings { sampling, ..NetflowSettings::default() })
     };

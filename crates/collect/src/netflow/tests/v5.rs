@@ -1,7 +1,7 @@
 //! NetFlow version 5.
 
 use super::*;
-use crate::{SamplingOrigin, SamplingRule, SamplingUse};
+use crate::{Protocols, SamplingOrigin, SamplingRule, SamplingUse};
 
 /// Source, packets, bytes, first, last, protocol.
 type Flow = (u8, u32, u32, u32, u32, u8);
@@ -110,6 +110,7 @@ fn packets_and_bytes_of_zero() {
 fn the_configuration_overrides_the_header_and_stands_in_for_it() {
     let rule = |use_| SamplingRule {
         exporters: "192.0.2.0/24".parse().unwrap(),
+        protocols: Protocols::ALL,
         rate: SamplingRate::new(500),
         when: use_,
     };

@@ -169,17 +169,6 @@ fn single_keys(reference: &Reference, sink: &mut Sink) {
         let reason = "FastNetMon loses what is written here and takes a mode it does not know";
         sink.warn(&entry.place(fanout), reason, "write `cpu`, or nothing need be done");
     }
-    let ratio = "netflow_sampling_ratio";
-    if let Some(entry) = reference.get(ratio)
-        && reference.netflow_fallback().is_some()
-        && (reference.switch("netflow") || reference.switch("sflow"))
-    {
-        let reason = "FastNetMon takes it for NetFlow v9 and IPFIX that announce no sampling; here \
-                      it is taken for NetFlow v5 and sFlow that announce none, too";
-        let fix = "nothing need be done where these announce their sampling; otherwise give each \
-                   exporter its own in `[[flows.sampling]]` of what `tidewall import` prints";
-        sink.warn(&entry.place(ratio), reason, fix);
-    }
     let script = "notify_script_path";
     if let Some(entry) = reference.get(script)
         && reference

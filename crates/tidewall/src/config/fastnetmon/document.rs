@@ -258,6 +258,7 @@ impl<'u> Printer<'u> {
         if let Some(rate) = reference.netflow_fallback() {
             self.line("[[flows.sampling]]");
             self.line("exporters = [\"::/0\", \"0.0.0.0/0\"]");
+            self.line("protocols = [\"netflow9\", \"ipfix\"]");
             self.line(format!("rate = {rate}"));
         }
         self.line("");

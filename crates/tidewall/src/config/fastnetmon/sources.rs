@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tidewall_capture::af_packet::{AfPacketConfig, Fanout, FanoutMode};
 use tidewall_capture::af_xdp::{AfXdpConfig, CopyMode, XdpMode};
 use tidewall_capture::pcap_live::PcapConfig;
+use tidewall_collect::Protocols;
 use tidewall_model::SamplingRate;
 
 use super::super::{Flows, Listen, Mirror, MirrorSource};
@@ -49,12 +50,12 @@ impl Reference {
     pub(super) fn flows(&self) -> Flows {
         let mut flows = Flows::default();
         if let Some(rate) = self.netflow_fallback() {
-            flows.sampling.set_fallback(SamplingRate::new(rate));
+            flows.sampling.set_fallback(SamplingRate::new(rate), Protocols::WITH_TEMPLATES);
         }
         flows
     }
 
-    /// The rate of exporters that announce none.
+    /// The rate of exporters of NetFlow v9 and IPFIX that announce none: of no others.
     pub(super) fn netflow_fallback(&self) -> Option<u32> {
         let ratio = self.number("netflow_sampling_ratio") as u32;
         (ratio > 1).then_some(ratio)
