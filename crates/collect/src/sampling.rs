@@ -115,7 +115,7 @@ mod tests {
         SamplingRule { exporters, protocols, rate: SamplingRate::new(rate), when }
     }
 
-    use ExportProtocol::{Ipfix, NetflowV5 as V5, NetflowV9, Sflow};
+    use crate::ExportProtocol::{Ipfix, NetflowV5 as V5, NetflowV9, Sflow};
 
     #[test]
     fn the_longest_prefix_is_asked_for_each_use() {
