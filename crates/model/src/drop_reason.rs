@@ -50,6 +50,7 @@ drop_reasons! {
     TooManyTemplates "too_many_templates" "A template was not learnt: there are as many as there may be.";
     NoTemplate "no_template" "A set of data whose template did not come in time.";
     TemplateLate "template_late" "The template of a set of flows came too long after it: its flows would count as traffic of now.";
+    Stalled "stalled" "What came while the service did not run: it would count as traffic of now.";
     RecordMalformed "record_malformed" "A flow record could not be read, or is missing from its datagram.";
     RecordWithoutAddresses "record_without_addresses" "A flow record has no IP addresses.";
     RecordWithoutPackets "record_without_packets" "A flow record counts neither packets nor bytes.";

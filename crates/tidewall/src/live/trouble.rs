@@ -66,6 +66,8 @@ enum What {
     Kernel,
     Card,
     Refused,
+    /// It had piled up.
+    LeftOut,
     /// Without an exporter when it is not known, or one of too many.
     Unread(DropReason, Option<ExporterKey>),
     Anew(Option<ExporterKey>),
@@ -105,6 +107,8 @@ impl Troubles {
     ) {
         for (old, new) in workers.iter().filter(|(old, new)| !Arc::ptr_eq(old, new)) {
             self.compare_sources(place, old, new);
+            let left_out = |report: &WorkerReport| report.drops.get(DropReason::Stalled);
+            self.add(place, What::LeftOut, left_out(new).saturating_sub(left_out(old)));
             // Frames that are no IP, or damaged, are what a mirror sees all day.
             if place.flows {
                 self.compare_drops(place, old, new);
@@ -311,6 +315,10 @@ impl Trouble {
             What::Refused => {
                 format!("{count} {things} came from senders that `allow` does not name")
             }
+            What::LeftOut => format!(
+                "{count} records had piled up while the service did not run, and are left out: \
+                 all at once they would look like an attack"
+            ),
             What::Unread(reason, exporter) => {
                 let who =
                     exporter.as_ref().map_or_else(String::new, |key| format!("{}: ", Named(key)));
@@ -330,6 +338,7 @@ impl Trouble {
         match self.what {
             What::Kernel => self.place.relief,
             What::Card => "see `ethtool -S` for what it lacks",
+            What::LeftOut => "give it a processor, or see what stopped it",
             What::Refused => "add those that are yours to `allow` under [listen]",
             What::Unread(NoTemplate | TemplateLate, _) => "have templates sent once a minute",
             What::Unread(DatagramVersion, _) => {
@@ -368,7 +377,8 @@ impl Display for Named<'_> {
 fn is_told(reason: DropReason) -> bool {
     use DropReason::{
         DatagramCut, DatagramMalformed, DatagramVersion, NoTemplate, RecordMalformed,
-        SampleMalformed, SetMalformed, TemplateMalformed, TooManyExporters, TooManyTemplates,
+        SampleMalformed, SetMalformed, TemplateLate, TemplateMalformed, TooManyExporters,
+        TooManyTemplates,
     };
     matches!(
         reason,
@@ -379,6 +389,7 @@ fn is_told(reason: DropReason) -> bool {
             | RecordMalformed
             | SampleMalformed
             | SetMalformed
+            | TemplateLate
             | TemplateMalformed
             | TooManyExporters
             | TooManyTemplates

@@ -4,6 +4,7 @@
 pub mod flows;
 pub mod frames;
 mod load;
+mod stall;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,6 +23,7 @@ use crate::exports::ExporterReport;
 use crate::near::Near;
 pub use load::Load;
 use load::Meter;
+use stall::Stall;
 
 /// A source is waited for at most so long: then the worker looks whether it should end.
 const WAIT: Duration = Duration::from_millis(100);
@@ -205,12 +207,17 @@ pub trait Feed: Send {
 pub struct Outlet {
     shard: SharedShard,
     waiting: Vec<FlowRecord>,
+    clock: Clock,
+    stall: Stall,
     counted: u64,
+    /// Records that were left out because they had piled up.
+    left_out: u64,
 }
 
 impl Outlet {
-    fn new(shard: SharedShard) -> Self {
-        Self { shard, waiting: Vec::with_capacity(ROOM), counted: 0 }
+    fn new(shard: SharedShard, clock: Clock) -> Self {
+        let (waiting, stall) = (Vec::with_capacity(ROOM), Stall::new(clock.elapsed()));
+        Self { shard, waiting, clock, stall, counted: 0, left_out: 0 }
     }
 
     /// Where records are added; [`Self::settle`] is called after.
@@ -227,13 +234,20 @@ impl Outlet {
         }
     }
 
-    /// Counts what waits.
+    /// Counts what waits. Called in every round of a worker, too.
     fn flush(&mut self) {
-        self.counted += self.waiting.len() as u64;
-        if !self.waiting.is_empty() {
-            self.shard.with(|shard| shard.ingest_with(&self.waiting, Near));
-            self.waiting.clear();
+        let piled_up = self.stall.look(self.clock.elapsed());
+        let count = self.waiting.len() as u64;
+        if count == 0 {
+            return;
         }
+        if piled_up {
+            self.left_out += count;
+        } else {
+            self.counted += count;
+            self.shard.with(|shard| shard.ingest_with(&self.waiting, Near));
+        }
+        self.waiting.clear();
     }
 }
 
@@ -259,6 +273,7 @@ pub struct Worker {
 #[derive(Default)]
 struct Rounds {
     records: u64,
+    left_out: u64,
     meter: Meter,
     reported: Duration,
     saved: Duration,
@@ -270,7 +285,7 @@ struct Rounds {
 impl Worker {
     /// Receives until it is told to stop, then takes what the kernel still holds.
     pub fn run(mut self) {
-        let mut outlet = Outlet::new(self.shard.clone());
+        let mut outlet = Outlet::new(self.shard.clone(), self.clock);
         let mut rounds = Rounds::default();
         self.report(&mut rounds, None, false);
         let mut leaving = false;
@@ -281,7 +296,10 @@ impl Worker {
             let stopping = leaving || self.stop.load(Ordering::Relaxed);
             let received = self.feed.receive(self.wait(&rounds, stopping), &mut outlet);
             outlet.flush();
-            rounds.records = outlet.counted;
+            (rounds.records, rounds.left_out) = (outlet.counted, outlet.left_out);
+            if received.as_ref().is_ok_and(|count| *count < FULL) {
+                outlet.stall.is_over();
+            }
             match received {
                 Ok(0) if stopping => break (None, false),
                 Ok(count) if (1..FULL).contains(&count) && !stopping => pause(self.feed.pause()),
@@ -366,6 +384,7 @@ impl Worker {
     fn report(&mut self, rounds: &mut Rounds, failed: Option<String>, ended: bool) {
         let mut report = self.feed.report();
         report.source += self.before.source;
+        report.drops.add(DropReason::Stalled, rounds.left_out);
         report.drops.merge(&self.before.drops);
         let records = self.before.records + rounds.records;
         let load = rounds.meter.read(self.clock.elapsed(), clock::thread_time(), rounds.records);

@@ -1,7 +1,7 @@
 //! Exporters that misbehave, and clocks that are set, around a running service: routers that start
 //! anew with other templates, damaged sets and samples at full rate, more than the kernel can keep,
-//! hours that are skipped or come twice; exporters
-//! whose datagrams several workers share. What can be read is counted exactly, the rest has its
+//! hours that are skipped or come twice; a service that is
+//! stopped for seconds; exporters whose datagrams several workers share. What can be read is counted exactly, the rest has its
 //! reason, and attacks are named.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
@@ -11,6 +11,7 @@ mod clock_steps;
 mod dealt;
 mod full_buffers;
 mod malformed;
+mod pauses;
 mod restarts;
 mod router;
 #[path = "../service/mod.rs"]
