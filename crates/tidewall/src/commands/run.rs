@@ -107,17 +107,17 @@ fn serve_to_the_end(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let pid_file = pid_file(args, &loaded).as_deref().map(PidFile::claim).transpose()?;
     let listed = AddressFile::default().go_on_with(loaded.openvz_addresses.as_deref());
     let plan = plan_of(args, &loaded, &listed)?;
-    let control = args.control.clone().unwrap_or_else(|| service.control.clone());
-    let mut ours = vec![control.clone()];
-    ours.extend(pid_file.as_ref().map(|file| file.path().to_owned()));
-    let control = open_control(&control, &mut ours);
     if let Some(folder) = &plan.service.state {
         privileges::make_folder(folder)?;
     }
     let prepared = Prepared::open(&loaded.respond, plan.service.state.as_deref())?;
-    // Last: what comes from now on waits for the workers, and must not pile up while a long journal
-    // is read.
+    // What comes from now on waits for the workers, and must not pile up while a long journal is
+    // read.
     let sources = Sources::open(&plan)?;
+    let control = args.control.clone().unwrap_or_else(|| service.control.clone());
+    let mut ours = vec![control.clone()];
+    ours.extend(pid_file.as_ref().map(|file| file.path().to_owned()));
+    let control = open_control(&control, &mut ours);
     ours.extend(plan.service.state.iter().flat_map(|folder| state::belongings(folder)));
     if let Some(user) = &service.user {
         let needs = privileges::needs(&plan);
