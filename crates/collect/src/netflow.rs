@@ -418,12 +418,8 @@ impl<S: FlowSink> SetReader<'_, S> {
     fn sets(&mut self, head: &Head, received: Timestamp, sets: Sets<'_>) {
         let health = &mut self.reader.state.health;
         health.datagram(received, Some(head.clock.exported), head.clock.uptime_ms);
-        let (is_first, is_new) = (health.has_one_datagram(), health.has_restarted());
-        match head.clock.uptime_ms {
-            Some(_) if is_new => self.reader.state.start.again(received),
-            Some(uptime_ms) if is_first => self.reader.state.start.heard(received, uptime_ms),
-            _ => {}
-        }
+        let (first, fell) = (health.has_one_datagram(), health.has_restarted());
+        self.reader.state.start.datagram(received, &head.clock, first, fell);
         if self.reader.state.start.is_long_ago(received) {
             self.trust(received);
         }

@@ -481,14 +481,15 @@ fn a_reload_reads_the_lists_of_fastnetmon_again() {
     let mut service = Service::prepared();
     let file = service.path("fastnetmon.conf");
     let write = |name: &str, text: &str| fs::write(service.path(name), text).unwrap();
+    let (netflow, folder) = (service.netflow, service.folder.path().to_owned());
     let conf = |more: &str| {
         format!(
             "enable_ban = off\nmonitor_local_ip_addresses = off\nnetflow = on\n\
              netflow_host = 127.0.0.1\nnetflow_port = {}\nnetworks_list_path = {}\n\
              white_list_path = {}\n{more}",
-            service.netflow,
-            service.path("networks_list").display(),
-            service.path("networks_whitelist").display(),
+            netflow,
+            folder.join("networks_list").display(),
+            folder.join("networks_whitelist").display(),
         )
     };
     write("networks_list", "203.0.113.0/24\n");

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tidewall_model::Timestamp;
 
+use super::Clock;
+
 /// For so long templates of before the start are in doubt: exporters send theirs at once.
 const DOUBT: Duration = Duration::from_secs(2);
 /// An age that is compared with our clock may be wrong by so much and by this part of it:
@@ -23,6 +25,8 @@ const APART: Duration = Duration::from_mins(10);
 /// The last start of an exporter that was believed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Start {
+    /// When the exporter started, by its own clock.
+    booted: Timestamp,
     /// What was heard before is in doubt. Zero: nothing is.
     since: Timestamp,
     until: Timestamp,
@@ -31,21 +35,21 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// The exporter's age fell just now.
-    pub(super) fn again(&mut self, now: Timestamp) {
-        self.note(now, now);
-    }
-
-    /// An exporter of this age in milliseconds is heard for the first time. Its templates may be
-    /// known from before our own start.
-    pub(super) fn heard(&mut self, now: Timestamp, uptime_ms: u32) {
+    /// A datagram came, the first of its exporter or not; `clock` is its head's, and `fell` when its
+    /// age is less than that of the one before.
+    pub(super) fn datagram(&mut self, now: Timestamp, clock: &Clock, first: bool, fell: bool) {
+        let Some(uptime_ms) = clock.uptime_ms else { return };
         let age = Duration::from_millis(uptime_ms.into());
-        self.note(now, now - age - SLACK - age / DRIFT);
-    }
-
-    fn note(&mut self, now: Timestamp, since: Timestamp) {
-        if now >= self.next {
-            *self = Self { since, until: now + DOUBT, next: now + APART };
+        let booted = clock.exported - age;
+        // Datagrams in another order than they were sent agree about the start.
+        let moved = booted.0.abs_diff(self.booted.0) > SLACK.as_nanos() as u64;
+        self.booted = booted;
+        if first {
+            // Templates may be known from before our own start.
+            self.since = now - age - SLACK - age / DRIFT;
+            self.until = now + DOUBT;
+        } else if fell && moved && now >= self.next {
+            (self.since, self.until, self.next) = (now, now + DOUBT, now + APART);
         }
     }
 
@@ -82,21 +86,30 @@ mod tests {
         NOW + Duration::from_secs(seconds)
     }
 
+    /// A datagram so many seconds later, sent in time by an exporter of this age in seconds.
+    fn heard(start: &mut Start, seconds: u64, age: u32, fell: bool) {
+        let now = after(seconds);
+        let clock = Clock { exported: now, uptime_ms: Some(age * 1000), boot_ms: None };
+        start.datagram(now, &clock, seconds == 0, fell);
+    }
+
     #[test]
     fn what_was_heard_before_it_is_in_doubt_for_a_while() {
         let mut start = Start::default();
         assert!(!start.doubts(Timestamp::ZERO) && !start.is_long_ago(NOW), "none is known");
-        start.again(NOW);
-        assert!(start.doubts(NOW - Duration::from_nanos(1)) && !start.doubts(NOW));
-        assert!(!start.is_long_ago(after(1)) && start.is_long_ago(after(2)));
+        heard(&mut start, 0, 1000, false);
         start.trust();
-        assert!(!start.doubts(Timestamp(1)) && !start.is_long_ago(after(2)));
+        heard(&mut start, 60, 0, true);
+        assert!(start.doubts(after(59)) && !start.doubts(after(60)));
+        assert!(!start.is_long_ago(after(61)) && start.is_long_ago(after(62)));
+        start.trust();
+        assert!(!start.doubts(Timestamp(1)) && !start.is_long_ago(after(62)));
     }
 
     #[test]
     fn of_an_exporter_that_was_not_heard_before_its_age_says_when_it_was() {
         let mut start = Start::default();
-        start.heard(NOW, 1_024_000);
+        heard(&mut start, 0, 1024, false);
         let before = |seconds| NOW - Duration::from_secs(seconds);
         assert!(start.doubts(before(1031)) && !start.doubts(before(1030)));
     }
@@ -104,18 +117,36 @@ mod tests {
     #[test]
     fn starts_in_a_row_are_believed_once() {
         let mut start = Start::default();
-        start.again(NOW);
+        heard(&mut start, 0, 1000, false);
+        heard(&mut start, 1, 0, true);
         start.trust();
-        start.again(after(599));
+        heard(&mut start, 600, 0, true);
         assert!(!start.doubts(NOW));
-        start.again(after(600));
-        assert!(start.doubts(after(599)) && !start.doubts(after(600)));
+        heard(&mut start, 601, 1, true);
+        assert!(!start.doubts(NOW), "as old as it should be");
+        heard(&mut start, 700, 0, true);
+        assert!(start.doubts(after(699)) && !start.doubts(after(700)));
+    }
+
+    #[test]
+    fn datagrams_in_another_order_are_no_start() {
+        let mut start = Start::default();
+        heard(&mut start, 0, 1000, false);
+        start.trust();
+        let clock = Clock {
+            exported: NOW - Duration::from_secs(900),
+            uptime_ms: Some(100_000),
+            boot_ms: None,
+        };
+        start.datagram(after(1), &clock, false, true);
+        assert!(!start.is_recent());
     }
 
     #[test]
     fn an_age_beyond_all_time_doubts_nothing() {
-        let mut start = Start::default();
-        start.heard(Timestamp(1), u32::MAX);
+        let (mut start, now) = (Start::default(), Timestamp(1));
+        let clock = Clock { exported: now, uptime_ms: Some(u32::MAX), boot_ms: None };
+        start.datagram(now, &clock, true, false);
         assert!(!start.doubts(Timestamp::ZERO) && !start.is_recent());
     }
 }

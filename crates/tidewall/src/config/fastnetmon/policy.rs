@@ -270,9 +270,9 @@ impl Found<'_> {
             let fix = "add `enable_ban_ipv6 = on`, or `off` to say so";
             sink.warn(&missing("enable_ban_ipv6"), reason, fix);
         }
-        let (family, name, all) = match (v4, v6) {
-            (true, false) => (Family::V6, "ipv6-off", "::/0"),
-            (false, true) => (Family::V4, "ipv4-off", "0.0.0.0/0"),
+        let (name, all) = match (v4, v6) {
+            (true, false) => ("ipv6-off", "::/0"),
+            (false, true) => ("ipv4-off", "0.0.0.0/0"),
             _ => return,
         };
         // The machine's addresses and those of containers may be of either version, and so may be
