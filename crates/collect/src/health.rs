@@ -166,6 +166,12 @@ impl ExporterHealth {
         self.sequence.note(number, units, self.restarted, since);
     }
 
+    /// Some of the exporter's datagrams may have gone to another worker, who tells of them: what
+    /// comes next says nothing of what is missing before it.
+    pub fn heard_elsewhere(&mut self) {
+        self.sequence.begin_anew();
+    }
+
     /// So many flows were counted.
     #[inline]
     pub fn flows(&mut self, count: u64) {

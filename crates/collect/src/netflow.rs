@@ -340,6 +340,7 @@ impl NetflowCollector {
 
     /// Takes over what was saved, and gives the number of templates that are known by it. Nothing is
     /// taken from an image that is damaged. What came since is not replaced by what is older.
+    /// Exporters with templates may come from another worker, and may have been here before that.
     pub fn restore(&mut self, image: &[u8], now: Timestamp) -> Result<usize, SavedError> {
         let mut restored = 0;
         for saved in load(image)? {
@@ -350,9 +351,11 @@ impl NetflowCollector {
                     restored += usize::from(!matches!(learnt, Learnt::Refused(_)));
                 }
             }
-            if let Some(state) = self.exporters.get_mut(at)
-                && state.sampling.is_empty()
-            {
+            let Some(state) = self.exporters.get_mut(at) else { continue };
+            if saved.key.protocol.has_templates() {
+                state.health.heard_elsewhere();
+            }
+            if state.sampling.is_empty() {
                 state.sampling = SamplingTable::from_bytes(&saved.extra, &mut self.room);
                 self.common |= saved.key.domain == 0 && !state.sampling.is_empty();
             }
@@ -477,7 +480,9 @@ impl<S: FlowSink> SetReader<'_, S> {
     fn trust(&mut self, now: Timestamp) {
         self.reader.state.start.trust();
         let ids: Vec<u16> = self.templates.of(self.at).map(|known| known.template.id()).collect();
-        ids.into_iter().for_each(|id| self.release(id, now));
+        for id in ids {
+            self.release(id, now);
+        }
     }
 
     fn templates_of(&mut self, set: &Set<'_>, now: Timestamp) {

@@ -130,6 +130,8 @@ pub struct Conductor {
     slice: Option<u64>,
     slice_ns: u64,
     slices: u64,
+    /// Number of a window whose beginning is not counted: its length changed within it.
+    part: Option<u64>,
     /// The shards' records have positions in one order.
     in_order: bool,
     answer: SliceSummary,
@@ -157,6 +159,7 @@ impl Conductor {
             slice: None,
             slice_ns: (window_ns / slices).max(1),
             slices,
+            part: None,
             in_order: false,
             answer: SliceSummary::default(),
             zones,
@@ -287,6 +290,9 @@ impl Conductor {
         // A window of another length may be begun in its middle, and then lacks what was before.
         // To wait for the next one would count what comes until then as that of one slice.
         self.slice = other.slice.map(|_| now / self.slice_ns);
+        let window_ns = self.slice_ns.saturating_mul(self.slices);
+        let changed = self.policy.detection.window != other.policy.detection.window;
+        self.part = (changed && !now.is_multiple_of(window_ns)).then_some(now / window_ns);
         let orphans = self.detector.inherit(&mut other.detector, &other.zones, &self.zones);
         let time = Timestamp(now);
         for mut attack in orphans {
@@ -397,7 +403,7 @@ impl Conductor {
         self.align_flows(shards);
         Self::count_flows_of(self.detector.watched(), shards);
         let now = Timestamp(slice.saturating_add(1).saturating_mul(self.slice_ns));
-        let moment = Moment { index: slice, now };
+        let moment = Moment { index: slice, now, is_whole: true };
         let watched = self.detector.watched();
         let mut readings: Vec<Reading> = watched.iter().map(|key| Reading::zero(*key)).collect();
         let mut hot: Vec<HostKey> = Vec::new();
@@ -432,7 +438,8 @@ impl Conductor {
     fn close_window(&mut self, window: u64, shards: &mut dyn Shards, observer: &mut impl Observer) {
         let length = self.policy.detection.window;
         let start = Timestamp((window * self.slices).saturating_mul(self.slice_ns));
-        let moment = Moment { index: window, now: start + length };
+        let is_whole = self.part != Some(window);
+        let moment = Moment { index: window, now: start + length, is_whole };
         let watched = self.detector.watched();
         let mut readings: Vec<Reading> = watched.iter().map(|key| Reading::zero(*key)).collect();
         let mut summaries = Vec::with_capacity(self.spares.len());
@@ -516,12 +523,18 @@ impl Conductor {
         if !self.is_shared() {
             return 0;
         }
-        let mut positions: Vec<u64> = Vec::new();
+        let capacity = self.policy.capacity.recent.max(1) as usize;
+        let mut kept = 0;
+        shards.each(&mut |_, shard| kept += shard.recent().len());
+        if kept <= capacity {
+            return 0;
+        }
+        let mut positions: Vec<u64> = Vec::with_capacity(kept);
         shards.each(&mut |_, shard| positions.extend(shard.recent().positions()));
         positions.sort_unstable();
         // A record between two of our hosts may be in two rings.
         positions.dedup();
-        let lost = positions.len().saturating_sub(self.policy.capacity.recent.max(1) as usize);
+        let lost = positions.len().saturating_sub(capacity);
         positions.get(lost).copied().unwrap_or(0)
     }
 
@@ -590,3 +603,6 @@ impl Conductor {
 fn level_for(most: usize, least: u32, mut left_at: impl FnMut(u32) -> usize) -> u32 {
     (least..MOST_THINNED).find(|level| left_at(*level) <= most).unwrap_or(MOST_THINNED)
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,8 @@ pub struct Moment {
     pub index: u64,
     /// When it ends.
     pub now: Timestamp,
+    /// Was all of it counted? Not of a window within which its length changed.
+    pub is_whole: bool,
 }
 
 /// Watches subjects and keeps their attacks.
@@ -246,7 +248,11 @@ impl Detector {
         let mut orphans = Vec::new();
         self.next_id = other.next_id;
         self.refused += other.refused;
-        for (subject, state) in std::mem::take(&mut other.states) {
+        let same_lengths = (self.window, self.slice) == (other.window, other.slice);
+        for (subject, mut state) in std::mem::take(&mut other.states) {
+            if !same_lengths {
+                state.forget_past();
+            }
             let known = match subject {
                 Subject::Host(key) => {
                     let address = of_other.address(key);

@@ -81,6 +81,11 @@ impl Recent {
         kept.map(|kept| &kept.record)
     }
 
+    /// Number of kept records.
+    pub const fn len(&self) -> usize {
+        self.ring.len()
+    }
+
     /// Positions of all kept records, newest first.
     pub fn positions(&self) -> impl Iterator<Item = u64> {
         self.kept().map(|kept| kept.position)

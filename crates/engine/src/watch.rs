@@ -150,10 +150,11 @@ impl Watch {
         worst
     }
 
-    /// News of the attack at the end of a window, if there is one.
+    /// News of the attack at the end of a window, if there is one. At the end of a window that
+    /// was not counted as a whole it goes on.
     fn news(
         &mut self,
-        now: Timestamp,
+        Moment { now, is_whole, .. }: Moment,
         tally: &Tally,
         limits: &Limits,
         detection: &Detection,
@@ -162,6 +163,10 @@ impl Watch {
         let released = self.is_released(limits, detection.release, rule);
         let active = self.active.as_mut()?;
         active.raise_peaks(&tally.counters, detection.window);
+        if !is_whole {
+            active.last_above = now;
+            return None;
+        }
         if !released {
             active.last_above = now;
         }
@@ -201,7 +206,7 @@ pub struct State {
     seen: [TrafficCounters; 2],
     /// The last slices, newest last; kept only while a rate is near its limit.
     slices: VecDeque<Slice>,
-    /// The last window.
+    /// The last window, if all of it was counted.
     window: Option<[TrafficCounters; 2]>,
     /// Is this not its first slice under watch?
     is_known: bool,
@@ -271,13 +276,25 @@ impl State {
         let sides = [&limits.incoming, &limits.outgoing];
         let news = [IN, OUT].map(|side| {
             let (watch, tally) = (&mut self.sides[side], &tallies[side]);
-            watch.push_window(moment.index, tally, sides[side], detection.window);
-            watch.news(moment.now, tally, sides[side], detection, rule)
+            if moment.is_whole {
+                watch.push_window(moment.index, tally, sides[side], detection.window);
+            }
+            watch.news(moment, tally, sides[side], detection, rule)
         });
-        self.window = Some([tallies[IN].counters, tallies[OUT].counters]);
+        self.window = moment.is_whole.then(|| [tallies[IN].counters, tallies[OUT].counters]);
         self.seen = Default::default();
         self.is_known = true;
         news
+    }
+
+    /// Forgets what was counted: slices and windows have another length from now on. Metrics that
+    /// were followed still are, and attacks go on.
+    pub fn forget_past(&mut self) {
+        for watch in &mut self.sides {
+            watch.tracks.iter_mut().for_each(|(_, track)| *track = Track::default());
+        }
+        self.slices.clear();
+        (self.seen, self.window) = (Default::default(), None);
     }
 
     fn remember(&mut self, slice: &Slice) {

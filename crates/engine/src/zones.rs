@@ -74,7 +74,7 @@ impl Zones {
         let marks: Vec<GroupMarks> =
             policy.groups.iter().map(|group| GroupMarks::of(group, policy, parts)).collect();
         let least_mark = GroupMarks::least_of(&marks);
-        let keys = [SECRET[0], SECRET[3]].map(|secret| fold(seed ^ SECRET[1], secret) ^ secret);
+        let keys = keys_of(seed);
         Self { table, list: zones, marks, least_mark, networks, dense, seed, keys }
     }
 
@@ -198,6 +198,11 @@ pub const SECRET: [u64; 4] =
 pub const fn fold(a: u64, b: u64) -> u64 {
     let wide = a as u128 * b as u128;
     wide as u64 ^ (wide >> 64) as u64
+}
+
+/// Two keys made from a seed.
+pub fn keys_of(seed: u64) -> [u64; 2] {
+    [SECRET[0], SECRET[3]].map(|secret| fold(seed ^ SECRET[1], secret) ^ secret)
 }
 
 /// The position of the longest of `prefixes` that covers a prefix.

@@ -1,7 +1,9 @@
 //! One report of an exporter whose datagrams several workers receive, each with a health of its
 //! own. Each of them sees nearly all sequence numbers go by and has its part of them, so that what
 //! is in none of the parts was lost. Parts are told at different moments: what the furthest one
-//! has seen and another one may still be about to tell is not called lost.
+//! has seen and another one may still be about to tell is not called lost. A datagram that comes
+//! twice, over two paths, and not to the same worker is known to neither of them as a copy: it can
+//! stand for one that was lost.
 
 use tidewall_model::{DropReason, Timestamp};
 
@@ -226,14 +228,27 @@ impl<'a> Joint<'a> {
     /// Numbers that went by since the stretch before the current one began. Who had its last
     /// number some time before that counts those between as well, which are not of that time.
     fn gone_by_recently(&self) -> u64 {
-        let begin = furthest(self.stretches.iter().filter_map(|stretches| stretches.began[1]));
         let seen = self.working().map(|(_, stretches)| {
             let halves = stretches.recent.iter();
             let span: u64 = halves.map(|half| half.received.saturating_add(half.lost)).sum();
-            let ahead = begin.zip(stretches.began[1]).map_or(0, |(begin, b)| begin.wrapping_sub(b));
-            span.saturating_sub(u64::from(ahead))
+            let Some(own) = stretches.began[1] else { return span };
+            let begin = furthest(self.begins(own, span)).unwrap_or(own);
+            span.saturating_sub(u64::from(begin.wrapping_sub(own)))
         });
         seen.max().unwrap_or(0)
+    }
+
+    /// Where the parts stood when the stretch before the current one began. One that had left by
+    /// then stands there for ever, whatever the exporter does: it counts only for a part that saw
+    /// its number go by among `span` numbers from `own` on.
+    fn begins(&self, own: u32, span: u64) -> impl Iterator<Item = u32> {
+        let all = self.parts.iter().zip(&self.stretches);
+        all.filter_map(move |(part, stretches)| {
+            let begin = stretches.began[1]?;
+            let had_left = part.left && part.report.stretches.number + 1 < stretches.number;
+            let is_seen = u64::from(begin.wrapping_sub(own)) <= span;
+            (is_seen || !had_left).then_some(begin)
+        })
     }
 }
 

@@ -126,6 +126,13 @@ impl Sequence {
         self.began = [self.next(), self.began[0]];
     }
 
+    /// The exporter's datagrams may have gone elsewhere since the last number: the next one is as
+    /// good as the first. It opens no gap, and is no restart.
+    pub(super) fn begin_anew(&mut self) {
+        (self.started, self.exact) = (false, false);
+        (self.open, self.stray.run) = (0, 0);
+    }
+
     /// The number that comes next; nothing before the first one.
     pub(super) fn next(&self) -> Option<u32> {
         self.started.then_some(self.next)

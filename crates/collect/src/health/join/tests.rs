@@ -321,6 +321,44 @@ fn left_parts_can_be_put_together() {
     rig.send(6000, Rig::assert_honest);
 }
 
+/// Its number stays what it was; those of the exporter begin anew, or come round to the other side
+/// of it.
+#[test]
+fn where_a_worker_stood_that_left_hides_no_loss_for_ever() {
+    for restarts in [true, false] {
+        let mut rig = Rig::new(Plan { first: 1_000_000_000, ..PLAN });
+        rig.send(900, Rig::assert_honest);
+        rig.resize(1);
+        // More than ten minutes.
+        rig.send(9000, Rig::assert_honest);
+        if restarts {
+            rig.restart();
+        } else {
+            rig.number = rig.number.wrapping_add(1 << 31);
+        }
+        rig.send(9000, Rig::assert_honest);
+        rig.plan.lost = 300;
+        rig.send(9000, Rig::assert_honest);
+        rig.tell_all();
+        let joint = rig.joint().unwrap();
+        assert!((0.27..0.33).contains(&joint.recent.loss()), "{}", joint.recent.loss());
+    }
+}
+
+/// The last datagrams before a silence may have come to a worker that has left since.
+#[test]
+fn what_a_worker_had_that_left_is_not_lost_after_a_silence() {
+    for seed in 0..30 {
+        let mut rig = Rig::new(Plan { pause: Duration::from_mins(4), seed, ..PLAN });
+        rig.send(150, |_| {});
+        rig.resize(1);
+        rig.send(20, |rig| {
+            let joint = rig.joint().unwrap();
+            assert_eq!((joint.lost, joint.recent.lost), (0, 0), "{:?}", rig.plan);
+        });
+    }
+}
+
 #[test]
 fn an_agent_that_numbers_its_samples_loses_nothing() {
     let mut rig = Rig::new(PLAN);

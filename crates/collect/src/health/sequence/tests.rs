@@ -69,6 +69,27 @@ fn a_younger_exporter_has_restarted() {
 }
 
 #[test]
+fn what_went_elsewhere_is_not_missing() {
+    // It went on, stood still, began anew, or came round.
+    for number in [5000, 512, 3, 3_000_000_000] {
+        for restarted in [false, true] {
+            let mut sequence = Sequence::default();
+            for n in [510, 511] {
+                sequence.note(n, Some(1), false, 1);
+            }
+            sequence.begin_anew();
+            assert_eq!(sequence.next(), None);
+            sequence.note(number, Some(1), restarted, 1);
+            let s = &sequence;
+            let found = [s.lost.total(), s.restarts.total(), s.disorder.total()];
+            assert_eq!((found, s.gaps_seen), ([0; 3], 0), "{number}");
+            sequence.note(number + 3, Some(1), false, 1);
+            assert_eq!((sequence.lost.total(), sequence.received.total()), (2, 4), "{number}");
+        }
+    }
+}
+
+#[test]
 fn a_long_outage_of_a_busy_exporter_is_loss() {
     let mut sequence = Sequence::default();
     for n in 0..10_000 {

@@ -1,6 +1,7 @@
-//! What outlives a restart.
+//! What outlives a restart, and what a worker learns from others.
 
 use super::*;
+use crate::{Dealing, HealthReport, Part};
 
 const SAMPLER: Spec = (48, 2);
 
@@ -88,4 +89,68 @@ fn of_a_damaged_image_nothing_is_taken() {
     assert!(fresh.restore(&image, Timestamp::ZERO).is_err());
     assert!(fresh.restore(&image[..10], Timestamp::ZERO).is_err());
     assert_eq!(fresh.exporters().count(), 0);
+}
+
+/// Each learns what both know, as when the number of workers changes.
+fn deal_anew(workers: &mut [Desk; 2]) {
+    let images = workers.each_ref().map(|worker| worker.collector.save());
+    for worker in workers {
+        for collector in [&mut worker.collector, &mut worker.plain] {
+            for image in &images {
+                collector.restore(image, worker.now).unwrap();
+            }
+        }
+    }
+}
+
+fn joint(workers: &[Desk; 2]) -> HealthReport {
+    let exporters = workers.iter().flat_map(|worker| worker.collector.exporters());
+    let v9 = exporters.filter(|(key, _)| key.protocol == ExportProtocol::NetflowV9);
+    let told: Vec<HealthReport> = v9.map(|(_, health)| health.summary()).collect();
+    let parts: Vec<_> = told.iter().map(|report| Part { report, left: false }).collect();
+    HealthReport::join(&parts, Dealing::Whole).unwrap()
+}
+
+#[test]
+fn an_exporter_that_was_with_another_worker_lost_nothing_meanwhile() {
+    for restarts in [false, true] {
+        let mut workers = [Desk::new(), Desk::new()];
+        let send = |worker: &mut Desk, numbers: std::ops::Range<u32>| {
+            for number in numbers {
+                let data = set(256, &record(&BASIC, &BASIC_VALUES));
+                worker.take(&v9_of(42, number, &[data])).unwrap();
+            }
+        };
+        let of_template = set(0, &template(256, &BASIC));
+        workers[0].take(&v9_of(42, 0, &[of_template])).unwrap();
+        send(&mut workers[0], 1..100);
+        deal_anew(&mut workers);
+        send(&mut workers[1], 100..5000);
+        let number = if restarts { 0 } else { 5000 };
+        send(&mut workers[1], number..number + 10);
+        deal_anew(&mut workers);
+        send(&mut workers[0], number + 10..number + 100);
+        let report = joint(&workers);
+        assert_eq!(report.datagrams, 5100);
+        assert_eq!((report.lost, report.gaps, report.disorder), (0, 0, 0));
+        assert_eq!(report.restarts, u64::from(restarts));
+        // What is lost from then on is found.
+        send(&mut workers[0], number + 103..number + 110);
+        assert_eq!(joint(&workers).lost, 3);
+    }
+}
+
+/// All workers of a port hear an exporter of NetFlow v5: none of its numbers is elsewhere only.
+#[test]
+fn numbers_of_version_5_go_on() {
+    let mut workers = [Desk::new(), Desk::new()];
+    for (number, lost) in [(10, 0), (14, 3)] {
+        let mut datagram = words(&[5, 1]);
+        datagram.extend([UPTIME, EXPORTED, 0, number].map(u32::to_be_bytes).concat());
+        datagram.resize(24 + 48, 0);
+        workers[0].take(&datagram).unwrap();
+        deal_anew(&mut workers);
+        let exporters: Vec<_> = workers[0].collector.exporters().collect();
+        assert_eq!(exporters[0].1.summary().lost, lost);
+    }
 }
