@@ -134,7 +134,7 @@ mod tests {
         heard(&mut start, 0, 1000, false);
         start.trust();
         let clock = Clock {
-            exported: NOW - Duration::from_secs(900),
+            exported: NOW - Duration::from_mins(15),
             uptime_ms: Some(100_000),
             boot_ms: None,
         };

@@ -87,7 +87,12 @@ impl Exporter {
             Self::Templates { router, layout } => {
                 let of = |skew| if *layout == BY_AGE { age(skew) } else { date(skew) } as u64;
                 let (start, end) = (of(before) - LASTED_MS as u64, of(now));
+                // An age that falls is that of a router that has started anew.
+                let anew = time.sys_uptime < router.time.sys_uptime;
                 router.time = time;
+                if anew {
+                    router.define(256, layout);
+                }
                 let flow = Flow { host, packets: packets.into(), start, end };
                 router.flows(256, layout, flow, COUNT);
             }
