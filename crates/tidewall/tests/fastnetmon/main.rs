@@ -636,8 +636,8 @@ fn the_commands_read_and_print_it() {
     // Without its lists it has no networks.
     let empty = tempfile::tempdir().unwrap();
     let (_, _, said) = run(&["check", "-q", &conf, "--root", empty.path().to_str().unwrap()]);
-    let besides = "watches this machine's own addresses and the addresses that /proc/vz/veip lists; \
-                   write them to the networks list";
+    let besides =
+        "watches the networks that this machine has addresses in; write them to the networks list";
     assert!(said.contains(besides), "{said}");
     assert!(!said.contains("no source"), "{said}");
     // No engine is on, or none that has where to listen.
