@@ -31,7 +31,7 @@ use rest::Rest;
 
 /// How long a queue or an interface that another program has just left may stay busy: a process that
 /// is being started by a thread of that program has its descriptors until it runs.
-const BUSY_RETRIES: u32 = 50;
+const BUSY_TRIES: u32 = 50;
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 const GENERIC: u32 = 1 << 1;
@@ -136,8 +136,18 @@ pub struct AfXdpSource {
 
 impl AfXdpSource {
     /// Opens all receive queues of the interface, in order. Each source may be driven by another
-    /// worker; the program is detached when the last one is dropped.
+    /// worker; the program is detached when the last one is dropped. Whoever is just leaving the
+    /// interface is waited for, a second or two.
     pub fn open_all(config: &AfXdpConfig) -> Result<Vec<Self>, OpenError> {
+        Self::open_within(config, BUSY_TRIES)
+    }
+
+    /// The same without waiting: what is busy is an error at once.
+    pub fn open_all_at_once(config: &AfXdpConfig) -> Result<Vec<Self>, OpenError> {
+        Self::open_within(config, 1)
+    }
+
+    fn open_within(config: &AfXdpConfig, tries: u32) -> Result<Vec<Self>, OpenError> {
         let fail = |step| fail(config, step);
         let control = system::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)
             .map_err(fail("making a control socket"))?;
@@ -149,15 +159,16 @@ impl AfXdpSource {
             interface::make_promiscuous(&control, index)
                 .map_err(fail("setting promiscuous mode"))?;
         }
-        let attachment = Arc::new(attach(config, index, queues, control)?);
-        (0..queues).map(|number| Self::open(config, &attachment, index, number)).collect()
+        let attachment = Arc::new(attach(config, (index, queues), control, tries)?);
+        let open = |number| Self::open(config, &attachment, (index, number), tries);
+        (0..queues).map(open).collect()
     }
 
     fn open(
         config: &AfXdpConfig,
         attachment: &Arc<Attachment>,
-        index: u32,
-        number: u32,
+        (index, number): (u32, u32),
+        tries: u32,
     ) -> Result<Self, OpenError> {
         // Behind the driver there is nothing to do without a copy of.
         let copy = match config.copy {
@@ -171,7 +182,9 @@ impl AfXdpSource {
             frames: config.frames,
             large_frames: config.large_frames,
         };
-        let queue = open_queue(options).map_err(fail(config, "opening a queue"))?;
+        // The kernel frees one that was just closed a little later.
+        let queue = patiently(tries, || Queue::open(options));
+        let queue = queue.map_err(fail(config, "opening a queue"))?;
         let fd = queue.fd().as_raw_fd();
         attachment
             .sockets
@@ -269,9 +282,9 @@ impl AfXdpSource {
 /// Loads the program and attaches it to the interface.
 fn attach(
     config: &AfXdpConfig,
-    index: u32,
-    queues: u32,
+    (index, queues): (u32, u32),
     control: OwnedFd,
+    tries: u32,
 ) -> Result<Attachment, OpenError> {
     let fail = |step| fail(config, step);
     let sockets =
@@ -289,7 +302,7 @@ fn attach(
             if log.is_empty() { reason } else { io::Error::other(format!("{reason}: {log}")) };
         fail("loading the program")(reason)
     })?;
-    let link = |flags| patiently(|| bpf::attach_xdp(&program, index, flags));
+    let link = |flags| patiently(tries, || bpf::attach_xdp(&program, index, flags));
     let (link, generic) = match config.mode {
         XdpMode::Native => (link(NATIVE), false),
         XdpMode::Generic => (link(GENERIC), true),
@@ -304,14 +317,9 @@ fn attach(
     Ok(Attachment { _link: link, sockets, drop_list, control, generic })
 }
 
-/// Opens a queue; the kernel frees one that was just closed a little later.
-fn open_queue(options: QueueOptions) -> io::Result<Queue> {
-    patiently(|| Queue::open(options))
-}
-
-/// Tries again for as long as somebody else may just be leaving.
-fn patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    for _ in 0..BUSY_RETRIES {
+/// Tries so often, for as long as somebody else may just be leaving.
+fn patiently<T>(tries: u32, mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..tries {
         match open() {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) => {
                 system::pause(BUSY_PAUSE);

@@ -54,7 +54,8 @@ pub(crate) fn link_type(socket: &OwnedFd, name: &str) -> Result<LinkType, OpenEr
     }
 }
 
-/// An interface while its frames are waited for.
+/// An interface while its frames are waited for. It is known by its number: sockets stay with it
+/// when it is given another name.
 pub(crate) struct Watched {
     name: String,
     index: u32,
@@ -64,7 +65,7 @@ pub(crate) struct Watched {
 impl Watched {
     /// An interface as it is now.
     pub(crate) fn new(socket: BorrowedFd<'_>, name: &str, index: u32) -> Self {
-        let down = system::interface_is_up(socket, name).is_ok_and(|up| !up);
+        let down = system::interface_is_up(socket, index).is_ok_and(|up| up == Some(false));
         Self { name: name.to_owned(), index, down }
     }
 
@@ -79,17 +80,16 @@ impl Watched {
     }
 
     /// Looks at it. True when it has gone down since the last time. The error is that it is not
-    /// there any more, or that another one has its name.
+    /// there any more.
     pub(crate) fn look(&mut self, socket: BorrowedFd<'_>) -> Result<bool, ReceiveError> {
-        let index = system::interface_index(socket, &self.name);
-        if index.ok() != Some(self.index) {
-            return Err(ReceiveError::InterfaceGone { interface: self.name.clone() });
-        }
-        match system::interface_is_up(socket, &self.name) {
-            Ok(true) => self.down = false,
-            Ok(false) => return Ok(self.fell()),
-            // The next look says whether it is gone.
-            Err(_) => {}
+        match system::interface_is_up(socket, self.index) {
+            Ok(Some(true)) => self.down = false,
+            Ok(Some(false)) => return Ok(self.fell()),
+            // The next look says.
+            Ok(None) => {}
+            Err(_) => {
+                return Err(ReceiveError::InterfaceGone { interface: self.name.clone() });
+            }
         }
         Ok(false)
     }

@@ -223,13 +223,25 @@ pub(crate) fn hardware_type(socket: BorrowedFd<'_>, name: &str) -> io::Result<u1
     Ok(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
 }
 
-/// Is an interface up, and its link too?
-pub(crate) fn interface_is_up(socket: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
-    let request = ask_interface(socket, name, libc::SIOCGIFFLAGS)?;
+/// Is the interface with this number up, and its link too? `None` when it was given another name
+/// or removed at this very moment; the error is that there is none.
+pub(crate) fn interface_is_up(socket: BorrowedFd<'_>, index: u32) -> io::Result<Option<bool>> {
+    // SAFETY: all-zero is a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    request.ifr_ifru.ifru_ifindex = index as c_int;
+    let mut ask = |what: libc::c_ulong| {
+        // SAFETY: both requests read and write one `ifreq`, which lives through the call.
+        checked(unsafe { libc::ioctl(socket.as_raw_fd(), what as _, &raw mut request) })
+    };
+    ask(libc::SIOCGIFNAME)?;
+    // By the name that is in it now.
+    if ask(libc::SIOCGIFFLAGS).is_err() {
+        return Ok(None);
+    }
     // SAFETY: this is the member that SIOCGIFFLAGS has written.
     let flags = i32::from(unsafe { request.ifr_ifru.ifru_flags });
     let up = libc::IFF_UP | libc::IFF_RUNNING;
-    Ok(flags & up == up)
+    Ok(Some(flags & up == up))
 }
 
 /// Receive queues in use of an interface; 1 when its driver does not say.

@@ -8,7 +8,7 @@ mod common;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant};
 
-use common::{Frames, Lab, frame, held, hold, ip, kill, number, ready, until};
+use common::{Frames, Lab, frame, held, hold, ip, kill, number, ready, rename, skip, until};
 use tidewall_capture::af_packet::FanoutMode::{
     Cpu, Hash, QueueMapping, Random, Rollover, RoundRobin,
 };
@@ -210,7 +210,7 @@ fn tcpdump_filters_come_from_libpcap() {
     match with("udp port 9001 or greater 2000", None) {
         Err(OpenError::Libpcap(error @ LibpcapError::Absent { .. })) => {
             assert!(error.to_string().contains("apt install libpcap0.8"));
-            println!("tcpdump_filters_come_from_libpcap: the rest skipped: {error}");
+            skip::skip("tcpdump_filters_come_from_libpcap, the rest of it", "libpcap0.8");
         }
         Err(error) => panic!("{error}"),
         Ok(source) => {
@@ -317,6 +317,35 @@ fn an_interface_may_go_down_and_up_but_not_away() {
     assert_eq!(sinks[0].numbers(), [0, 1]);
     assert_eq!(sources[0].statistics().restarts, 1);
     ip(&format!("-n {name} link del tw1"));
+    let mut answers = (0..5).map(|_| sources[0].receive(WAIT, &mut sinks[0]));
+    let error = answers.find_map(Result::err);
+    assert!(matches!(error, Some(ReceiveError::InterfaceGone { interface }) if interface == "tw1"));
+}
+
+#[test]
+fn an_interface_may_be_given_another_name() {
+    if !ready("an_interface_may_be_given_another_name") {
+        return;
+    }
+    let lab = Lab::new();
+    let mut sources = [open(&lab, &config())];
+    let mut sinks = [Frames::default()];
+    rename(&lab, "tw1", "mirror1");
+    // Nothing comes, and it is looked after.
+    for _ in 0..3 {
+        sources[0].receive(WAIT, &mut sinks[0]).unwrap();
+    }
+    let sender = lab.frame_sender();
+    sender.send(&frame(0, &[], false, PORT));
+    drain(&mut sources, &mut sinks, 1);
+    assert_eq!(sinks[0].numbers(), [0]);
+    // What is told of it is still true.
+    let name = &lab.receiver.name;
+    ip(&format!("-n {name} link set mirror1 down"));
+    sources[0].receive(WAIT, &mut sinks[0]).unwrap();
+    sources[0].receive(WAIT, &mut sinks[0]).unwrap();
+    assert!(sources[0].statistics().down);
+    ip(&format!("-n {name} link del mirror1"));
     let mut answers = (0..5).map(|_| sources[0].receive(WAIT, &mut sinks[0]));
     let error = answers.find_map(Result::err);
     assert!(matches!(error, Some(ReceiveError::InterfaceGone { interface }) if interface == "tw1"));

@@ -8,7 +8,7 @@ mod common;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use common::{Frames, Lab, frame, held, hold, ip, kill, ready, until};
+use common::{Frames, Lab, frame, held, hold, ip, kill, ready, rename, until};
 use tidewall_capture::af_xdp::{AfXdpConfig, AfXdpSource, CopyMode, XdpMode};
 use tidewall_capture::{ReceiveError, SourceStatistics};
 use tidewall_wire::emit::Tag;
@@ -326,11 +326,32 @@ fn what_is_not_possible_is_said_with_a_way_out() {
         error.contains("attaching the program") && error.contains("another program"),
         "{error}"
     );
+    let begin = Instant::now();
+    let at_once = lab.receiver.run(|| AfXdpSource::open_all_at_once(&config(XdpMode::Auto)));
+    assert_eq!(at_once.err().unwrap().to_string(), error);
+    assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
     let error = refused(&lab, &AfXdpConfig::new("nosuch0"));
     assert!(error.contains("interface nosuch0") && error.contains("see `ip link`"), "{error}");
     let frames = AfXdpConfig { frames: 1000, ..config(XdpMode::Native) };
     drop(sources);
     assert!(refused(&lab, &frames).contains("opening a queue"));
+}
+
+#[test]
+fn an_interface_may_be_given_another_name() {
+    if !ready("an_interface_may_be_given_another_name") {
+        return;
+    }
+    let lab = Lab::new();
+    let mut sources = open(&lab, &config(XdpMode::Native));
+    rename(&lab, "tw1", "mirror1");
+    let sink = &mut Frames::default();
+    for source in &mut sources {
+        assert_eq!(source.receive(WAIT, sink).unwrap(), 0);
+    }
+    lab.frame_sender().send(&frame(0, &[], false, PORT));
+    drain(&mut sources, sink, 1);
+    assert_eq!(sink.numbers(), [0]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Frames, Lab, frame, ready, until};
+use common::{Frames, Lab, frame, ready, skip, until};
 use tidewall_capture::pcap_live::{PcapConfig, PcapSource};
 use tidewall_capture::{LibpcapError, OpenError};
 use tidewall_wire::emit::Tag;
@@ -21,7 +21,7 @@ fn open(test: &str, lab: &Lab, config: &PcapConfig) -> Option<PcapSource> {
         Ok(source) => Some(source),
         Err(OpenError::Libpcap(error @ LibpcapError::Absent { .. })) => {
             assert!(error.to_string().contains("apt install libpcap0.8"), "{error}");
-            println!("{test}: skipped: {error}");
+            skip::skip(test, "libpcap0.8");
             None
         }
         Err(error) => panic!("{error}"),

@@ -267,11 +267,14 @@ fn a_smaller_buffer_than_configured_is_told_with_its_remedy() {
     })
     .join()
     .unwrap();
-    let limit = std::fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap();
-    assert_eq!(warning.granted, limit.trim().parse::<usize>().unwrap());
     let text = warning.to_string();
     assert!(text.contains("sysctl -w net.core.rmem_max=536870912"), "{text}");
     assert!(text.contains(&format!("is {} bytes", warning.granted)), "{text}");
+    let Ok(limit) = std::fs::read_to_string("/proc/sys/net/core/rmem_max") else {
+        println!("the rest of it skipped: this network name space does not show rmem_max");
+        return;
+    };
+    assert_eq!(warning.granted, limit.trim().parse::<usize>().unwrap());
 }
 
 #[test]

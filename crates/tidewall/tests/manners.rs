@@ -189,7 +189,7 @@ fn the_unit_says_what_the_service_does() {
     };
     for (key, value) in [
         ("Type", "notify"),
-        ("ExecReload", "/bin/kill -HUP $MAINPID"),
+        ("ExecReload", "+/bin/kill -HUP $MAINPID"),
         ("Restart", "on-failure"),
         ("NoNewPrivileges", "yes"),
         ("ProtectSystem", "strict"),
@@ -208,6 +208,8 @@ fn the_unit_says_what_the_service_does() {
     for right in ["CAP_NET_RAW", "CAP_NET_ADMIN", "CAP_BPF", "CAP_IPC_LOCK", "CAP_SETUID"] {
         assert!(bound.contains(&right), "{right}");
     }
+    // What is ambient is kept where the unit names a user.
+    assert!(!one("AmbientCapabilities").contains("CAP_DAC_OVERRIDE"));
     // The folders are those that the defaults name.
     let defaults = Command::new(PROGRAM).args(["config", "default"]).output().unwrap();
     let defaults = String::from_utf8(defaults.stdout).unwrap();

@@ -16,10 +16,12 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use lab::{Lab, ip, ready, until};
+use lab::skip::root_with;
+use lab::{Lab, ip, ready, rename, until};
 use mirror::{COUNT, POLICY, counted, frames, has_program, inside, is_promiscuous, last_records};
 use mirror::{named, restored, started};
 use service::Service;
+use tidewall_capture::af_xdp::{AfXdpConfig, AfXdpSource, XdpMode};
 use tidewall_wire::emit::{self, Packet, Payload, Transport, emit_frame};
 
 /// The life of a service with a mirror of the interface `tw1`.
@@ -205,15 +207,63 @@ fn an_interface_that_is_removed_is_taken_up_again() {
     let mut lab = Lab::new();
     let mirror = "[[mirror]]\nengine = \"af_packet\"\ninterfaces = [\"tw1\"]\nworkers = 2\n";
     let mut service = started(&lab, mirror);
+    // Interfaces are looked at once a second: before and after.
+    std::thread::sleep(Duration::from_millis(2500));
     ip(&format!("-n {} link del tw1", lab.receiver.name));
     service.wait_for("the loss", |service| service.log().contains("tw1 is gone"));
     assert_eq!(service.attacked(), [""; 0]);
+    std::thread::sleep(Duration::from_millis(2500));
+    assert!(!service.log().contains("up again"), "{}", service.log());
     lab.connect();
     service.wait_for("the return", |service| service.log().contains("is received from again"));
     lab.frame_sender().send_all(&frames());
     named(&mut service);
     counted(&mut service, COUNT.into());
     assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+    restored(&lab);
+}
+
+#[test]
+fn an_interface_that_is_given_another_name_is_received_from_as_before() {
+    if !ready("an_interface_that_is_given_another_name_is_received_from_as_before") {
+        return;
+    }
+    let lab = Lab::new();
+    let mirror = "[[mirror]]\nengine = \"af_packet\"\ninterfaces = [\"tw1\"]\nworkers = 2\n";
+    let mut service = started(&lab, mirror);
+    rename(&lab, "tw1", "mirror1");
+    // Workers look at it ten times a second.
+    std::thread::sleep(Duration::from_millis(1200));
+    lab.frame_sender().send_all(&frames());
+    named(&mut service);
+    counted(&mut service, COUNT.into());
+    assert!(!service.log().contains("is gone"), "{}", service.log());
+    assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+}
+
+#[test]
+fn while_a_mirror_cannot_be_taken_up_again_it_ends_in_time() {
+    if !ready("while_a_mirror_cannot_be_taken_up_again_it_ends_in_time") {
+        return;
+    }
+    let mut lab = Lab::new();
+    let mut service = started(&lab, "[[mirror]]\nengine = \"af_xdp\"\ninterfaces = [\"tw1\"]\n");
+    ip(&format!("-n {} link del tw1", lab.receiver.name));
+    service.wait_for("the loss", |service| service.log().contains("tw1 is gone"));
+    // Somebody else is faster: behind the driver, so that both ways are tried in vain.
+    service.signal("-STOP");
+    lab.connect();
+    let config = AfXdpConfig { mode: XdpMode::Generic, ..AfXdpConfig::new("tw1") };
+    let other = lab.receiver.run(|| AfXdpSource::open_all(&config).unwrap());
+    service.signal("-CONT");
+    let busy = "another program uses XDP on this interface";
+    service.wait_for("the refusal", |service| service.log().contains(busy));
+    // In the middle of another attempt, if it took its time.
+    std::thread::sleep(Duration::from_millis(1300));
+    let (code, took) = service.end("-TERM");
+    assert_eq!(code, Some(0), "{}", service.log());
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    drop(other);
     restored(&lab);
 }
 
@@ -332,12 +382,8 @@ fn limit(service: &Service, what: libc::__rlimit_resource_t, most: u64) -> u64 {
 
 #[test]
 fn rings_are_locked_in_memory_as_configured() {
-    let test = "rings_are_locked_in_memory_as_configured";
-    if !ready(test) {
+    if !root_with("rings_are_locked_in_memory_as_configured", &["ip", "setpriv"]) {
         return;
-    }
-    if Command::new("setpriv").arg("--version").output().is_err() {
-        return println!("{test}: skipped: needs `setpriv`");
     }
     let lab = Lab::new();
     let mirror = "[[mirror]]\nengine = \"af_packet\"\ninterfaces = [\"tw1\"]\n";

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use service::skip::skip;
 use service::{RELOAD, Service};
 
 const LIMITS: &str = "[thresholds.incoming]\ntotal = { pps = 10_000 }\n";
@@ -125,7 +126,7 @@ fn a_service_that_is_kept_on_one_cpu_stays_there() {
         return;
     };
     if Command::new("taskset").arg("--version").output().is_err() {
-        println!("skipped: there is no taskset");
+        skip("a_service_that_is_kept_on_one_cpu_stays_there", "`taskset`");
         return;
     }
     let confined = ["taskset", "-c", &last.to_string()];

@@ -14,7 +14,6 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use lab::{Lab, ready};
 use mirror::{COUNT, POLICY, counted, frames, last_records, named};
@@ -67,15 +66,21 @@ fn piped(service: &mut Service, name: &str) {
     service.run();
 }
 
+/// Waits until the service has seen the end of so many writers: the next writer of a pipe that is
+/// still read would join the last one's stream.
+fn gone(service: &mut Service, writers: u64) {
+    service.wait_for("the writer's end", |service| service.source("restarts") == writers);
+}
+
 /// A writer of pcap, one that writes something else, and one of pcapng.
-fn three_writers(service: &mut Service, mut write: impl FnMut(&[u8])) {
-    write(&pcap(&frames()));
+fn three_writers(service: &mut Service, mut write: impl FnMut(&mut Service, &[u8])) {
+    write(service, &pcap(&frames()));
     named(service);
     counted(service, COUNT.into());
-    write(b"this is not a capture, whatever it may be");
+    write(service, b"this is not a capture, whatever it may be");
     service
         .wait_for("the complaint", |service| service.log().contains("waiting for the next writer"));
-    write(&pcapng(&frames()));
+    write(service, &pcapng(&frames()));
     counted(service, u64::from(COUNT) * 2);
     let (code, _) = service.end("-TERM");
     assert_eq!(code, Some(0), "{}", service.log());
@@ -87,12 +92,13 @@ fn a_named_pipe() {
     let path = service.path("fifo");
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
     piped(&mut service, path.to_str().unwrap());
-    three_writers(&mut service, |bytes| {
+    let mut writers = 0;
+    three_writers(&mut service, |service, bytes| {
         let mut fifo = OpenOptions::new().write(true).open(&path).unwrap();
         fifo.write_all(bytes).unwrap();
         drop(fifo);
-        // The next writer of a pipe that is still read would join this one's stream.
-        std::thread::sleep(Duration::from_millis(300));
+        writers += 1;
+        gone(service, writers);
     });
 }
 
@@ -101,7 +107,7 @@ fn a_socket_that_is_listened_on() {
     let mut service = Service::prepared();
     let path = service.path("frames.sock");
     piped(&mut service, &format!("listen:{}", path.display()));
-    three_writers(&mut service, |bytes| {
+    three_writers(&mut service, |_, bytes| {
         UnixStream::connect(&path).unwrap().write_all(bytes).unwrap();
     });
     assert!(!Path::new(&path).exists());
@@ -113,7 +119,9 @@ fn a_socket_that_is_connected_to() {
     let path = service.path("frames.sock");
     let listener = UnixListener::bind(&path).unwrap();
     piped(&mut service, &format!("connect:{}", path.display()));
-    three_writers(&mut service, |bytes| listener.accept().unwrap().0.write_all(bytes).unwrap());
+    three_writers(&mut service, |_, bytes| {
+        listener.accept().unwrap().0.write_all(bytes).unwrap();
+    });
 }
 
 #[test]
@@ -194,8 +202,7 @@ fn dumpcap_writes_into_a_named_pipe() {
         counted(&mut service, u64::from(COUNT) * round);
         named(&mut service);
         end(child);
-        // The next writer of a pipe that is still read would join this one's stream.
-        std::thread::sleep(Duration::from_millis(300));
+        gone(&mut service, round);
     }
     assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
     assert!(!service.log().contains("waiting for the next writer"), "{}", service.log());

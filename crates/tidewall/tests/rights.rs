@@ -8,7 +8,7 @@ mod service;
 
 use std::fs;
 use std::net::UdpSocket;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use service::skip::root_with;
 use service::{RELOAD, Service, v5};
@@ -53,6 +53,38 @@ fn as_a_user_it_takes_more_workers_and_other_addresses() {
     }
     assert_eq!(service.source("received"), 500, "what was counted before still is");
     assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+}
+
+/// What the unit that is packaged leaves of root's rights, as `setpriv` is told.
+fn bounding_set() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/tidewall.service");
+    let unit = fs::read_to_string(path).unwrap();
+    let set = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).unwrap();
+    let names = set.split(' ').map(|name| name.strip_prefix("CAP_").unwrap().to_lowercase());
+    names.fold("-all".to_owned(), |all, name| format!("{all},+{name}"))
+}
+
+#[test]
+fn within_the_rights_of_the_unit_it_becomes_a_user_and_finds_its_journal_again() {
+    let test = "within_the_rights_of_the_unit_it_becomes_a_user_and_finds_its_journal_again";
+    if !root_with(test, &["setpriv"]) {
+        return;
+    }
+    let mut service = Service::prepared();
+    service.wrapper = vec!["setpriv".to_owned(), format!("--bounding-set={}", bounding_set())];
+    let pid_file = service.path("pid");
+    service.more = format!("user = \"nobody\"\npid_file = {pid_file:?}\n");
+    service.configure("[thresholds.incoming]\ntotal = { pps = 10_000 }\n");
+    for start in ["first", "second"] {
+        service.run();
+        let log = service.log();
+        assert!(!log.contains("kept in memory only"), "the {start} start: {log}");
+        assert!(log.contains("became `nobody` and kept no right of root"), "{log}");
+        let journal = fs::metadata(service.path("state/journal.redb")).unwrap();
+        assert_eq!((journal.uid(), journal.mode() & 0o777), (65534, 0o600));
+        send(&mut service, 100);
+        assert_eq!(service.end("-TERM").0, Some(0), "{}", service.log());
+    }
 }
 
 #[test]

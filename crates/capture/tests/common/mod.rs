@@ -210,6 +210,19 @@ pub fn ip(arguments: &str) -> Output {
     output
 }
 
+/// Gives the receiving interface another name: while it is up, where the kernel has it (Linux 6.2).
+pub fn rename(lab: &Lab, from: &str, to: &str) {
+    let name = &lab.receiver.name;
+    let words = ["-n", name, "link", "set", from, "name", to];
+    if !Command::new("ip").args(words).output().unwrap().status.success() {
+        ip(&format!("-n {name} link set {from} down"));
+        ip(&words.join(" "));
+        ip(&format!("-n {name} link set {to} up"));
+        // The carrier needs a moment.
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 /// Sends frames as they are.
 pub struct FrameSender {
     socket: OwnedFd,

@@ -25,7 +25,7 @@ use super::clock::Clock;
 use super::frames::FrameTap;
 use super::hub::{Roster, RosterPort};
 use super::shards::{SharedShard, SharedShards};
-use super::sources::{OpenSite, Opened, Site, Sources};
+use super::sources::{How, OpenSite, Opened, Site, Sources};
 use super::state::{State, StateFile};
 use super::trouble::{Line, Troubles};
 use super::worker::{Adjustment, Memory, Word, Worker, WorkerReport, WorkerStatus};
@@ -366,10 +366,11 @@ impl Crew {
             }
             for (_, report) in &pairs {
                 falls = report.source.restarts.max(falls);
-                // One that has failed is told otherwise.
-                down |= report.source.down && report.failed.is_none();
+                down |= report.source.down;
             }
-            if new && team.site.is_of_interface() {
+            // One that is lost is told otherwise, and is neither down nor up.
+            let lost = pairs.iter().any(|(_, report)| report.failed.is_some());
+            if new && !lost && team.site.is_of_interface() {
                 lines.extend(self.troubles.link(&place.name, falls, down, now));
             }
         }
@@ -414,7 +415,8 @@ impl Crew {
 
     fn reopen(&mut self, at: usize, plan: &Plan) -> anyhow::Result<()> {
         let team = &self.teams[at];
-        let open = team.site.open(team.sampling, plan, false)?;
+        // This thread also hears signals and reloads.
+        let open = team.site.open(team.sampling, plan, How::AtOnce)?;
         let (is, was) = (open.sources.len(), team.posts.len());
         if is != was {
             bail!("it has {is} queues now and had {was} at the start: restart the service");

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use tidewall_engine::{Averages, Conductor, EngineStats, Observer, Policy, WindowView};
+use tidewall_engine::{Averages, Conductor, EngineStats, Observer, Policy, Shard, WindowView};
 use tidewall_model::{AttackEvent, Timestamp};
 
 use super::clock::Clock;
@@ -50,9 +50,36 @@ pub struct Judge {
 
 /// What comes at the end of the window.
 struct Next {
-    /// `None` when it is the same as before.
-    policy: Option<Policy>,
+    /// Of another policy; `None` when it is the same as before.
+    successor: Option<Successor>,
     shards: SharedShards,
+}
+
+/// What goes on by another policy. It takes its time to make, and is made before the window ends:
+/// what workers count in that time belongs to the window.
+struct Successor {
+    conductor: Conductor,
+    /// One for each shard that there was.
+    fresh: Vec<Shard>,
+}
+
+impl Successor {
+    /// Of so many shards.
+    fn new(policy: Policy, count: usize, seed: u64) -> Self {
+        let conductor = Conductor::new(policy, count, count > 1, seed);
+        let fresh = (0..count).map(|_| conductor.shard()).collect();
+        Self { conductor, fresh }
+    }
+
+    /// Some may have joined since, or have gone again.
+    fn fit(mut self, count: usize) -> Self {
+        while self.fresh.len() < count {
+            self.fresh.push(self.conductor.join());
+        }
+        self.fresh.truncate(count);
+        self.conductor.part(count);
+        self
+    }
 }
 
 /// Hears what the conductor finds.
@@ -113,13 +140,14 @@ impl Judge {
     fn hear(&mut self, order: Order) {
         match order {
             Order::Adopt(policy, shards) => {
-                self.next = Some(Next { policy: Some(*policy), shards });
+                let successor = Some(Successor::new(*policy, shards.0.len(), self.seed));
+                self.next = Some(Next { successor, shards });
             }
             Order::Join(answer) => _ = answer.send(self.join()),
             Order::Part(shards) => {
                 // A policy that waits for the end of the window still comes.
-                let policy = self.next.take().and_then(|next| next.policy);
-                self.next = Some(Next { policy, shards });
+                let successor = self.next.take().and_then(|next| next.successor);
+                self.next = Some(Next { successor, shards });
             }
         }
     }
@@ -128,15 +156,16 @@ impl Judge {
     fn pass(&mut self, now: Timestamp) {
         self.listener.boundary = false;
         let ends = self.conductor.ends_window(now);
-        if let Some(Next { policy: Some(policy), shards }) =
-            self.next.take_if(|next| ends && next.policy.is_some())
+        if let Some(Next { successor: Some(successor), shards }) =
+            self.next.take_if(|next| ends && next.successor.is_some())
         {
-            self.adopt(policy, shards, now);
+            self.adopt(successor, shards, now);
         } else {
             self.advance(now);
         }
         let may = self.listener.boundary || self.conductor.is_idle(&mut self.shards);
-        if let Some(Next { shards, .. }) = self.next.take_if(|next| may && next.policy.is_none()) {
+        if let Some(Next { shards, .. }) = self.next.take_if(|next| may && next.successor.is_none())
+        {
             self.part(&shards);
             self.conductor.part(self.shards.0.len());
         }
@@ -145,7 +174,7 @@ impl Judge {
     /// Before a policy is replaced, windows are closed on time: what came behind the end would be
     /// counted by the old one.
     fn grace(&self) -> Duration {
-        let adopts = self.next.as_ref().is_some_and(|next| next.policy.is_some());
+        let adopts = self.next.as_ref().is_some_and(|next| next.successor.is_some());
         if adopts { Duration::ZERO } else { GRACE }
     }
 
@@ -203,10 +232,8 @@ impl Judge {
     /// Goes on by another policy, and with these shards, at the end of a window. That window is
     /// closed apart from the workers, which have new shards by then: what comes while it is closed
     /// belongs to the next one.
-    fn adopt(&mut self, policy: Policy, shards: SharedShards, now: Timestamp) {
-        let count = shards.0.len();
-        let mut next = Conductor::new(policy, count, count > 1, self.seed);
-        let fresh: Vec<_> = shards.0.iter().map(|_| next.shard()).collect();
+    fn adopt(&mut self, successor: Successor, shards: SharedShards, now: Timestamp) {
+        let Successor { conductor: mut next, fresh } = successor.fit(shards.0.len());
         for (shared, mut fresh) in shards.0.iter().zip(fresh) {
             shared.with(|shard| std::mem::swap(shard, &mut fresh));
             // Shards are known by their places.
@@ -317,6 +344,30 @@ mod tests {
         assert_eq!(judge.shards.0.len(), 2);
         assert!(judge.shards.0[1].is(&last));
         assert_eq!(judge.before.received, 1);
+        // Both count by the new policy.
+        count(&stays.0[0], 2);
+        count(&last, 3);
+        pass(&mut judge, 21..=40);
+        assert_eq!(judge.listener.snapshot.totals[Direction::Other as usize].total.packets, 5);
+        assert_eq!(received(&judge), 6);
+    }
+
+    #[test]
+    fn what_a_policy_needs_is_made_before_the_window_ends() {
+        let mut judge = judge(2);
+        let (policy, shards) = (judge.conductor.policy().clone(), judge.shards.clone());
+        pass(&mut judge, 0..=1);
+        judge.hear(Order::Adopt(Box::new(policy), shards));
+        let made = |judge: &Judge| {
+            let next = judge.next.as_ref()?;
+            Some(next.successor.as_ref()?.fresh.len())
+        };
+        assert_eq!(made(&judge), Some(2));
+        // At the end of the window they are only handed over.
+        pass(&mut judge, 2..=19);
+        assert_eq!(made(&judge), Some(2));
+        pass(&mut judge, 20..=20);
+        assert_eq!(made(&judge), None);
     }
 
     #[test]

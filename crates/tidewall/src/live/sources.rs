@@ -50,6 +50,17 @@ pub(super) enum Protocol {
     Netflow,
 }
 
+/// How a site is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// Whoever is just leaving the interface is waited for, a second or two.
+    Patiently,
+    /// The port is ours, and those who have it will leave it.
+    Beside,
+    /// Without waiting for anybody: it is tried again.
+    AtOnce,
+}
+
 /// A site that is open.
 pub(super) struct OpenSite {
     pub(super) site: Site,
@@ -76,7 +87,7 @@ impl Sources {
     pub fn open(plan: &Plan) -> anyhow::Result<Self> {
         let mut sources = Self { list: Vec::new(), warnings: Vec::new() };
         for (site, sampling) in Site::all(plan)? {
-            let open = site.open(sampling, plan, false)?;
+            let open = site.open(sampling, plan, How::Patiently)?;
             sources.warnings.extend(open.warnings());
             sources.list.push(open);
         }
@@ -126,19 +137,19 @@ impl Site {
         Ok(all)
     }
 
-    /// Opens it. `beside` says that the port is ours, and that those who have it will leave it.
+    /// Opens it.
     pub(super) fn open(
         &self,
         sampling: SamplingRate,
         plan: &Plan,
-        beside: bool,
+        how: How,
     ) -> anyhow::Result<OpenSite> {
         let (site, mut port, mut shift) = (self.clone(), None, None);
         let sources = match self {
             Self::Listen(..) => {
                 let config = self.udp_config(plan);
                 let workers = NonZeroUsize::new(plan.listen.workers).unwrap_or(NonZeroUsize::MIN);
-                let group = if beside {
+                let group = if how == How::Beside {
                     UdpSource::open_beside(&config, workers)?
                 } else {
                     UdpSource::open_group(&config, workers)?
@@ -152,7 +163,7 @@ impl Site {
                     let collector = FrameCollector::new(frames.tunnels, frames.length, sampling);
                     (name, Opened::Frames(source, collector))
                 };
-                let group = open_mirror(source, *workers)?;
+                let group = open_mirror(source, *workers, how)?;
                 shift = group.first().and_then(|(_, source)| shift_of(source));
                 group.into_iter().map(named).collect()
             }
@@ -293,6 +304,7 @@ fn shift_of(source: &FrameSource) -> Option<Arc<Shift>> {
 fn open_mirror(
     source: &MirrorSource,
     workers: usize,
+    how: How,
 ) -> anyhow::Result<Vec<(String, FrameSource)>> {
     Ok(match source {
         MirrorSource::AfPacket(config) => {
@@ -306,7 +318,11 @@ fn open_mirror(
                 let name = format!("af_xdp {} queue {}", config.interface, source.queue());
                 (name, FrameSource::AfXdp(Box::new(source)))
             };
-            AfXdpSource::open_all(config)?.into_iter().map(named).collect()
+            let group = match how {
+                How::AtOnce => AfXdpSource::open_all_at_once(config)?,
+                How::Patiently | How::Beside => AfXdpSource::open_all(config)?,
+            };
+            group.into_iter().map(named).collect()
         }
         MirrorSource::Pcap(config) => {
             let source = FrameSource::Pcap(PcapSource::open(config)?);

@@ -16,7 +16,7 @@ use tracing::warn;
 use super::{Crew, PATIENCE, Post, Start, Team};
 use crate::live::Plan;
 use crate::live::shards::SharedShard;
-use crate::live::sources::{OpenSite, Opened, Site};
+use crate::live::sources::{How, OpenSite, Opened, Site};
 use crate::live::state::State;
 use crate::live::worker::{Memory, Word};
 
@@ -154,7 +154,7 @@ impl Crew {
         }
         wait_for(&posts);
         for (site, sampling) in blocked {
-            match site.open(*sampling, plan, false) {
+            match site.open(*sampling, plan, How::Patiently) {
                 Ok(open) => sites.push(open),
                 Err(error) => {
                     self.retake(&closed);
@@ -183,7 +183,7 @@ impl Crew {
         plan: &Plan,
         difference: &Difference,
     ) -> Result<OpenSite> {
-        let error = match site.open(sampling, plan, false) {
+        let error = match site.open(sampling, plan, How::Patiently) {
             Err(error) if is_in_use(&error) => error,
             answer => return answer,
         };
@@ -195,7 +195,7 @@ impl Crew {
         for port in &ours {
             port.share(true)?;
         }
-        site.open(sampling, plan, true)
+        site.open(sampling, plan, How::Beside)
     }
 
     /// After a reload that failed: ports with one socket are nobody else's again.
