@@ -116,7 +116,7 @@ impl Judge {
         clock: Clock,
         seed: u64,
     ) -> Self {
-        let averages = new_averages(conductor.policy());
+        let averages = new_averages(conductor.policy(), seed);
         let snapshot = Snapshot::default();
         let listener = Listener { hub, averages, snapshot, news: true, boundary: false };
         let before = EngineStats::default();
@@ -248,15 +248,15 @@ impl Judge {
         }
         next.inherit(&mut self.conductor, &mut self.listener);
         if next.policy().detection.window != self.conductor.policy().detection.window {
-            self.listener.averages = new_averages(next.policy());
+            self.listener.averages = new_averages(next.policy(), self.seed);
         }
         (self.conductor, self.shards) = (next, shards);
         self.publish(now);
     }
 }
 
-fn new_averages(policy: &Policy) -> Averages {
-    Averages::new(AVERAGES, policy.detection.window, AVERAGE_TIME)
+fn new_averages(policy: &Policy, seed: u64) -> Averages {
+    Averages::new(AVERAGES, policy.detection.window, AVERAGE_TIME).keyed(seed)
 }
 
 #[cfg(test)]
