@@ -346,9 +346,10 @@ impl NetflowCollector {
         for saved in load(image)? {
             let Ok(at) = self.exporter(&saved.key, now) else { continue };
             for SavedTemplate { template, heard } in saved.templates {
-                if self.templates.get(at, template.id(), now).is_none() {
-                    let learnt = self.templates.define(at, template, heard.min(now));
-                    restored += usize::from(!matches!(learnt, Learnt::Refused(_)));
+                let (heard, known) = (heard.min(now), self.templates.get(at, template.id(), now));
+                if known.is_none_or(|known| known.heard < heard) {
+                    let learnt = self.templates.define(at, template, heard);
+                    restored += usize::from(matches!(learnt, Learnt::New | Learnt::Changed));
                 }
             }
             let Some(state) = self.exporters.get_mut(at) else { continue };

@@ -67,6 +67,25 @@ fn what_came_since_is_not_replaced() {
     assert_eq!(records.len(), 1, "read by the newer template");
 }
 
+/// A worker to which an exporter comes back, with what it was when it left.
+#[test]
+fn what_another_has_heard_later_is_believed() {
+    let turned: Vec<Spec> = [(12, 4), (8, 4)].into_iter().chain(BASIC[2..].to_vec()).collect();
+    let mut before = Desk::new();
+    before.take(&ipfix(&[set(2, &template(256, &BASIC))])).unwrap();
+    let mut since = Desk::new();
+    since.now = since.now + Duration::from_mins(1);
+    since.take(&ipfix(&[set(2, &template(256, &turned))])).unwrap();
+    let (image, now) = (since.collector.save(), since.now);
+    assert_eq!(before.collector.restore(&image, now).unwrap(), 1);
+    assert_eq!(before.collector.restore(&image, now).unwrap(), 0, "again");
+    let data = ipfix(&[set(256, &record(&BASIC, &BASIC_VALUES))]);
+    let mut records: Vec<FlowRecord> = Vec::new();
+    let datagram = ExportDatagram::new("192.0.2.1:2055".parse().unwrap(), now, &data);
+    before.collector.decode(&datagram, &mut records).unwrap();
+    assert_eq!(records[0].src, address("10.0.0.1"), "read by the newer template");
+}
+
 #[test]
 fn templates_that_are_too_old_stay_away() {
     let desk = taught();
