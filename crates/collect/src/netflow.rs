@@ -9,6 +9,7 @@ mod clock;
 mod compiled;
 mod events;
 mod held;
+mod late;
 mod options;
 mod reading;
 mod remarks;
@@ -538,7 +539,7 @@ impl<S: FlowSink> SetReader<'_, S> {
         let in_time = reader.settings.templates.counted_within;
         held.release(*at, id, |context, body| {
             if of_flows && now.since(context.received) > in_time {
-                reader.drop(DropReason::TemplateLate);
+                reader.late(&known.plan, body, context);
             } else {
                 reader.set(id, &known.plan, body, context);
             }

@@ -49,7 +49,7 @@ drop_reasons! {
     TemplateMalformed "template_malformed" "A template contradicts itself or is beyond the limits; it was not learnt.";
     TooManyTemplates "too_many_templates" "A template was not learnt: there are as many as there may be.";
     NoTemplate "no_template" "A set of data whose template did not come in time.";
-    TemplateLate "template_late" "The template of a set of flows came too long after it: its flows would count as traffic of now.";
+    TemplateLate "template_late" "The template of a flow came too long after it: it would count as traffic of now.";
     Stalled "stalled" "What came while the service did not run: it would count as traffic of now.";
     RecordMalformed "record_malformed" "A flow record could not be read, or is missing from its datagram.";
     RecordWithoutAddresses "record_without_addresses" "A flow record has no IP addresses.";

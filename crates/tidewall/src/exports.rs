@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidewall_collect::{
     Dealing, ExportDatagram, ExporterHealth, ExporterKey, FlowSink, HealthReport, NetflowCollector,
-    NetflowSettings, Part, SflowCollector, SflowSettings, TemplateLimits,
+    Part, SflowCollector,
 };
 use tidewall_model::{Address, DropCounters, DropReason, Family, Timestamp, protocol};
 use tidewall_wire::frame::{self, IpVersion, LinkType, TunnelPolicy};
@@ -171,22 +171,11 @@ pub(crate) struct Exports {
 }
 
 impl Exports {
-    /// Collectors for a detector, that know nothing yet.
+    /// Collectors that know nothing yet.
     pub(crate) fn new(flows: &Flows, frames: Frames) -> Self {
-        Self::with(flows.sflow(frames), flows.netflow(frames))
-    }
-
-    /// Collectors for a reader, who sees those flows too that waited too long for their template
-    /// to count.
-    pub(crate) fn of_all(flows: &Flows, frames: Frames) -> Self {
-        let templates = TemplateLimits::default();
-        Self::with(flows.sflow(frames), NetflowSettings { templates, ..flows.netflow(frames) })
-    }
-
-    fn with(sflow: SflowSettings, netflow: NetflowSettings) -> Self {
         Self {
-            sflow: SflowCollector::new(sflow),
-            netflow: NetflowCollector::new(netflow),
+            sflow: SflowCollector::new(flows.sflow(frames)),
+            netflow: NetflowCollector::new(flows.netflow(frames)),
             drops: DropCounters::default(),
             latest: Timestamp::ZERO,
         }

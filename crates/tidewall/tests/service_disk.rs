@@ -314,7 +314,9 @@ fn templates_are_written_again_when_there_is_room() {
     send_flows(&mut router, 257);
     service.wait_for("the flows", |service| counted(service) == 10);
     router.define(257, LAYOUTS[1]);
-    service.wait_for("those that waited", |service| counted(service) == 20);
+    send_flows(&mut router, 257);
+    service.wait_for("those behind it", |service| counted(service) == 20);
+    service.wait_for("those before it", |service| service.status()["drops"]["template_late"] == 10);
     write_templates(&service);
     disk.make_room();
     (0..2).for_each(|_| write_templates(&service));

@@ -116,6 +116,12 @@ fn damaged_message(protocol: Protocol, random: &mut Random) -> Vec<u8> {
     if let Some(id) = out.get_mut(domain..domain + 4) {
         id.copy_from_slice(&DAMAGED.to_be_bytes());
     }
+    // An age that falls would be a start anew, behind which templates are waited for.
+    if protocol == Protocol::V9
+        && let Some(age) = out.get_mut(4..8)
+    {
+        age.copy_from_slice(&TIME.sys_uptime.to_be_bytes());
+    }
     out
 }
 

@@ -115,7 +115,7 @@ fn a_template_that_comes_late_is_no_attack() {
     tenths(&mut router, 20);
     assert_eq!(service.attacked(), Vec::<String>::new());
     let late = service.status()["drops"]["template_late"].as_u64();
-    assert!(late.is_some_and(|sets| (25..=30).contains(&sets)), "{late:?}");
+    assert!(late.is_some_and(|flows| (25 * FLOWS..=30 * FLOWS).contains(&flows)), "{late:?}");
     service.wait_for("the attack", |service| {
         let flood = Flow { host: 9, packets: 10_000, ..Flow::default() };
         (0..20).for_each(|_| router.flows(256, LAYOUTS[0], flood, FLOWS));
@@ -133,7 +133,7 @@ fn data_before_its_template_waits(service: &mut Service, mut router: Router, id:
     const NEVER: u64 = 20;
     let before = router.flows;
     // On a busy machine it may take too long until a template is sent.
-    let late = |drops: &Value| drops["template_late"].as_u64().unwrap_or(0);
+    let late = |drops: &Value| drops["template_late"].as_u64().unwrap_or(0) / FLOWS;
     (0..NEVER).for_each(|_| router.flows(400, LAYOUTS[0], QUIET, FLOWS));
     (0..50).for_each(|_| router.flows(id, LAYOUTS[1], QUIET, FLOWS));
     router.define(id, LAYOUTS[1]);

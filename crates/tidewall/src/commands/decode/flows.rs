@@ -64,7 +64,7 @@ impl FlowLines {
         networks: Option<PrefixTable>,
         protocol: Option<FlowProtocol>,
     ) -> Self {
-        let exports = Exports::of_all(&settings.flows, settings.frames);
+        let exports = Exports::new(&settings.flows, settings.frames);
         let (all, format) = (settings.all, settings.format);
         let printer = Printer { networks, all, format, lines: Vec::new() };
         Self { exports, protocol, printer }
