@@ -107,6 +107,11 @@ fn measure(bench: &Bench, medium: Medium, workers: u32) -> Result<Figures> {
 fn drain(bench: &Bench, receiver: &mut Receiver<'_>, medium: Medium) -> Result<f64> {
     let before = receiver.received()?;
     let process = receiver.process();
+    // What piles up in a pause is left out, but not twice within ten seconds.
+    signal(process, "-STOP")?;
+    sleep(Duration::from_millis(700));
+    signal(process, "-CONT")?;
+    sleep(Duration::from_millis(500));
     signal(process, "-STOP")?;
     let records = (WAITING * records_of(medium)).to_string();
     let sent = bench.generate(medium, &["--records", &records, "--exporters", EXPORTERS]);
