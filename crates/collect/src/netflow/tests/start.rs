@@ -4,7 +4,6 @@ use super::*;
 
 /// As [`BASIC`], with source and destination in each other's place.
 const TURNED: [Spec; 7] = [(12, 4), (8, 4), (7, 2), (11, 2), (4, 1), (2, 4), (1, 4)];
-const HELD_FOR: Duration = Duration::from_secs(10);
 
 /// A datagram of an exporter of this age in milliseconds.
 fn aged(uptime_ms: u32, sets: &[Vec<u8>]) -> Vec<u8> {
@@ -118,11 +117,8 @@ fn templates_of_a_file_are_in_doubt_when_their_exporter_is_younger() {
 
 #[test]
 fn flows_that_waited_for_long_do_not_count_as_traffic_of_now() {
-    let templates = TemplateLimits {
-        counted_within: Duration::from_millis(100),
-        held_for: HELD_FOR,
-        ..TemplateLimits::default()
-    };
+    let templates =
+        TemplateLimits { counted_within: Duration::from_millis(100), ..TemplateLimits::default() };
     let mut desk = Desk::with(NetflowSettings { templates, ..NetflowSettings::default() });
     // The scope is the whole exporter.
     let rate = [(1, 4), (34, 4)];
